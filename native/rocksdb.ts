@@ -1,0 +1,136 @@
+/**
+ * The RocksDB half of the native addon: one database, its column families, atomic fsynced batches, chunked scans.
+ * Mechanisms only; which bytes are stored is decided in src/engine/embedded.
+ *
+ * Every method rejects (or throws, where it is synchronous) with a {@link StoreError}; no argument can end the process.
+ */
+import { addon } from "./addon.ts";
+
+/** What went wrong, as a stable word; messages may change. */
+export type StoreErrorCode =
+  /** A wrong argument, or a batch that is not well formed. Nothing was done. */
+  | "INVALID_ARGUMENT"
+  /** The column family does not exist (any more). Nothing was done. */
+  | "NOT_FOUND"
+  /** The column family exists already. Nothing was done. */
+  | "ALREADY_EXISTS"
+  /** Another process holds the database. */
+  | "LOCKED"
+  /** Stored bytes fail their checksum, or a file is missing. */
+  | "CORRUPTION"
+  /** Writing would have to wait for flushes or compactions. Nothing was written; retry later. */
+  | "BUSY"
+  /** The disk is full. */
+  | "NO_SPACE"
+  /** Reading or writing a file failed. After a failed write its outcome is unknown. */
+  | "IO_ERROR"
+  /** The database is closed or closing. */
+  | "CLOSED";
+
+/** The error of every failure in this half. */
+export interface StoreError extends Error {
+  readonly code: StoreErrorCode;
+}
+
+export interface OpenOptions {
+  /** Create the database when the directory holds none. Default false. */
+  createIfMissing?: boolean;
+  /** Bytes of all memtables together, at least 1 MiB. Default 128 MiB. */
+  dbWriteBufferBytes?: number;
+  /** Bytes of write-ahead log after which memtables are flushed, at least 1 MiB. Default 256 MiB. */
+  maxTotalWalBytes?: number;
+  /** Bytes of the block cache, at least 1 MiB. Default 64 MiB. */
+  blockCacheBytes?: number;
+  /** Called on the JavaScript thread when RocksDB reports a background error; the database is read-only from then on. */
+  onBackgroundError?: (error: StoreError) => void;
+}
+
+/**
+ * Many entries in one buffer. Entry i is the four numbers entries[4i .. 4i+3]: key offset, key length, value offset,
+ * value length, in bytes of `data`. Value offsets are multiples of 8, so that a value that starts with floats can be
+ * viewed without a copy. A value that is absent (only from `multiGet`) has the offset `ABSENT`.
+ */
+export interface Entries {
+  readonly data: ArrayBuffer;
+  readonly entries: Uint32Array;
+}
+
+/** The value offset of a key that `multiGet` did not find. */
+export const ABSENT = 0xffffffff;
+
+export interface ScanOptions {
+  columnFamily: number;
+  /** First key, inclusive. Absent: from the start. */
+  gte?: Uint8Array;
+  /** End, exclusive. Absent: to the end. */
+  lt?: Uint8Array;
+  /** Entries at most, 1 to 1,000,000. Default 100,000. */
+  limit?: number;
+  /** Stops after the entry that reaches so many bytes, 1 to 268,435,456. Default 4 MiB. */
+  maxBytes?: number;
+  /** Leave the values out (their length is 0). Default false. */
+  keysOnly?: boolean;
+  snapshot?: Snapshot;
+}
+
+export interface ScanChunk extends Entries {
+  /** True when the range ended; false when `limit` or `maxBytes` stopped the scan: go on after the last key. */
+  readonly done: boolean;
+}
+
+/** A read snapshot: reads that are given it see the database as it was. Holds back compaction until it is released. */
+export interface Snapshot {
+  /** Releasing twice does nothing. */
+  release(): void;
+}
+
+/**
+ * An open database. Column families are named by numbers that stay valid until the family is dropped or the database is
+ * closed, and are never reused while it is open; 0 is the default family.
+ */
+export interface Database {
+  /** Name and number of every column family, the default one ("default", 0) included. */
+  columnFamilies(): { name: string; id: number }[];
+  /** Creates a column family; resolves to its number once it is durable. */
+  createColumnFamily(name: string): Promise<number>;
+  /**
+   * Drops a column family with all that it holds. Batches already handed to `write` are committed first; later ones that
+   * name it are rejected whole with NOT_FOUND. Scans under way finish or reject; none crashes.
+   */
+  dropColumnFamily(columnFamily: number): Promise<void>;
+  /**
+   * Commits one batch (see WriteBatch) atomically over all families that it names and resolves once it is fsynced.
+   * Batches commit, and their promises settle, in the order of the calls; batches that wait together share one fsync.
+   * A batch that is refused (INVALID_ARGUMENT, NOT_FOUND) does not touch its neighbours.
+   */
+  write(batch: Uint8Array): Promise<void>;
+  /** Looks up many keys; entry i of the answer is key i (its key length is 0). `snapshot` as in scan. */
+  multiGet(columnFamily: number, keys: readonly Uint8Array[], snapshot?: Snapshot): Promise<Entries>;
+  /** One chunk of a range in ascending key order. Holds no iterator between calls. */
+  scan(options: ScanOptions): Promise<ScanChunk>;
+  snapshot(): Snapshot;
+  /** Makes an openable copy in a new directory (hard links where the file system allows); the parent must exist. */
+  checkpoint(path: string): Promise<void>;
+  /** Writes the memtables of one family, or of all, to files. */
+  flush(columnFamily?: number): Promise<void>;
+  /** Compacts one family wholly; gives back the space of deleted and overwritten entries. */
+  compact(columnFamily: number): Promise<void>;
+  /** RocksDB's number for the last write. */
+  latestSequenceNumber(): bigint;
+  /** A RocksDB property such as "rocksdb.total-sst-files-size"; undefined when RocksDB has none of that name. */
+  property(columnFamily: number, name: string): string | undefined;
+  /** Counters since open: { "rocksdb.wal.synced": 12n, ... }. */
+  statistics(): Record<string, bigint>;
+  /** Waits for work in flight, releases snapshots, closes. Later calls reject with CLOSED; closing twice is fine. */
+  close(): Promise<void>;
+}
+
+/** Opens a database with all of its column families, replaying the write-ahead log. */
+export function openDatabase(path: string, options: OpenOptions = {}): Promise<Database> {
+  return addon.openDatabase(path, options);
+}
+
+/** Names of the column families of a database that is not open, "default" included. */
+export function listColumnFamilies(path: string): Promise<string[]> {
+  return addon.listColumnFamilies(path);
+}
