@@ -1,0 +1,246 @@
+import { QuiverError } from "../../errors.ts";
+import type {
+  Bucket,
+  Engine,
+  Index,
+  IndexRef,
+  ListOptions,
+  Page,
+  PageOptions,
+  PartitionRef,
+  Projection,
+  Query,
+  VectorInput,
+} from "../engine.ts";
+import { Catalog, type IndexRecord } from "./catalog.ts";
+import { GraphBuilder } from "./graph-builder.ts";
+import { readFailed, Store } from "./store.ts";
+import { VectorIndex } from "./vector-index.ts";
+
+export interface EmbeddedEngineOptions {
+  /** The directory of the database; made when it does not exist. */
+  readonly path: string;
+  /** Hears of background work that failed and what that means. */
+  readonly onBackgroundError: (message: string, error: unknown) => void;
+}
+
+/** Opens the engine that keeps everything in this process: RocksDB on disk, graphs in memory. Indexes load in the background. */
+export async function openEmbeddedEngine(options: EmbeddedEngineOptions): Promise<Engine> {
+  const store = await Store.open(options.path);
+  try {
+    return await EmbeddedEngine.load(store, options);
+  } catch (error) {
+    await store.close();
+    throw readFailed(error);
+  }
+}
+
+class EmbeddedEngine implements Engine {
+  readonly #store: Store;
+  readonly #catalog: Catalog;
+  readonly #builder: GraphBuilder;
+  readonly #buckets = new Map<string, { bucket: Bucket; indexes: Map<string, VectorIndex> }>();
+  #lastChange: Promise<unknown> = Promise.resolve();
+
+  private constructor(store: Store, options: EmbeddedEngineOptions) {
+    this.#store = store;
+    this.#catalog = new Catalog(store);
+    this.#builder = new GraphBuilder((error, partition) =>
+      options.onBackgroundError(
+        `Cannot build the graph of namespace "${partition.namespace}"; its vectors are searched exactly`,
+        error,
+      ),
+    );
+  }
+
+  static async load(store: Store, options: EmbeddedEngineOptions): Promise<EmbeddedEngine> {
+    const engine = new EmbeddedEngine(store, options);
+    const { buckets, indexes } = await engine.#catalog.load();
+    const families = new Map(store.database.columnFamilies().map(({ name, id }) => [name, id]));
+    for (const bucket of buckets) engine.#buckets.set(bucket.name, { bucket, indexes: new Map() });
+    for (const record of indexes) {
+      const family = families.get(record.columnFamily);
+      const bucket = engine.#buckets.get(record.bucket);
+      if (family === undefined || !bucket) {
+        throw new QuiverError("CORRUPTION", `Index "${record.bucket}/${record.index}" has lost its stored vectors`);
+      }
+      families.delete(record.columnFamily);
+      bucket.indexes.set(record.index, engine.#openIndex(record, family));
+    }
+    // What a crash left between the two steps of creating or deleting an index.
+    for (const [name, id] of families) if (name !== "default") await store.database.dropColumnFamily(id);
+    return engine;
+  }
+
+  get lsn(): number {
+    return this.#store.lsn;
+  }
+
+  createBucket(bucket: Bucket): Promise<void> {
+    return this.#change(async () => {
+      if (this.#buckets.has(bucket.name)) {
+        throw new QuiverError("BUCKET_EXISTS", `Vector bucket "${bucket.name}" exists already`, {
+          resource: { type: "vector bucket", name: bucket.name },
+        });
+      }
+      await this.#catalog.putBucket(bucket, () => this.#buckets.set(bucket.name, { bucket, indexes: new Map() }));
+    });
+  }
+
+  async getBucket(name: string): Promise<Bucket> {
+    return this.#bucket(name).bucket;
+  }
+
+  async listBuckets(options: PageOptions): Promise<Page<Bucket>> {
+    return page(this.#buckets, options, ({ bucket }) => bucket);
+  }
+
+  deleteBucket(name: string): Promise<void> {
+    return this.#change(async () => {
+      const { indexes } = this.#bucket(name);
+      if (indexes.size > 0) {
+        throw new QuiverError(
+          "BUCKET_NOT_EMPTY",
+          `Cannot delete vector bucket "${name}": it has ${indexes.size} indexes; delete them first`,
+          { resource: { type: "vector bucket", name } },
+        );
+      }
+      await this.#catalog.deleteBucket(name, () => this.#buckets.delete(name));
+    });
+  }
+
+  createIndex(index: Index): Promise<void> {
+    return this.#change(async () => {
+      const { indexes } = this.#bucket(index.bucket);
+      if (indexes.has(index.index)) {
+        const name = `${index.bucket}/${index.index}`;
+        throw new QuiverError("INDEX_EXISTS", `Index "${name}" exists already`, { resource: { type: "index", name } });
+      }
+      this.#store.assertWritable();
+      const { database } = this.#store;
+      // The catalog's record makes the index exist; a family without one is dropped at the next start.
+      const columnFamily = `index-${crypto.randomUUID()}`;
+      const family = await database.createColumnFamily(columnFamily).catch((error: unknown) => {
+        throw readFailed(error);
+      });
+      const record = { ...index, columnFamily };
+      try {
+        await this.#catalog.putIndex(record, () => indexes.set(index.index, this.#openIndex(record, family)));
+      } catch (error) {
+        await database.dropColumnFamily(family).catch(() => {});
+        throw error;
+      }
+    });
+  }
+
+  async getIndex(ref: IndexRef): Promise<Index> {
+    return this.#index(ref).config;
+  }
+
+  async listIndexes(bucket: string, options: PageOptions): Promise<Page<Index>> {
+    return page(this.#bucket(bucket).indexes, options, ({ config }) => config);
+  }
+
+  deleteIndex(ref: IndexRef): Promise<void> {
+    return this.#change(async () => {
+      const index = this.#index(ref);
+      if (index.config.deletionProtection) {
+        throw new QuiverError(
+          "DELETION_PROTECTED",
+          `Cannot delete index "${ref.bucket}/${ref.index}": deletion protection is on; turn it off with UpdateIndex`,
+          { resource: { type: "index", name: `${ref.bucket}/${ref.index}` } },
+        );
+      }
+      await this.#catalog.deleteIndex(ref.bucket, ref.index, () => {
+        this.#bucket(ref.bucket).indexes.delete(ref.index);
+        index.dispose(notFound(ref));
+      });
+      // The index is gone; its files follow now, or at the next start.
+      await this.#store.database.dropColumnFamily(index.columnFamily).catch(() => {});
+    });
+  }
+
+  async indexStats(ref: IndexRef) {
+    return this.#index(ref).stats();
+  }
+
+  indexStates() {
+    return [...this.#buckets.values()].flatMap(({ indexes }) =>
+      [...indexes.values()].map(({ config, state }) => ({ bucket: config.bucket, index: config.index, state })),
+    );
+  }
+
+  async putVectors({ namespace, ...ref }: PartitionRef, vectors: readonly VectorInput[]) {
+    return this.#index(ref).put(namespace, vectors);
+  }
+
+  async deleteVectors({ namespace, ...ref }: PartitionRef, keys: readonly string[]) {
+    return this.#index(ref).delete(namespace, keys);
+  }
+
+  async getVectors({ namespace, ...ref }: PartitionRef, keys: readonly string[], projection: Projection) {
+    return this.#index(ref).get(namespace, keys, projection);
+  }
+
+  async listVectors({ namespace, ...ref }: PartitionRef, options: ListOptions) {
+    return this.#index(ref).list(namespace, options);
+  }
+
+  async queryVectors({ namespace, ...ref }: PartitionRef, query: Query) {
+    return this.#index(ref).query(namespace, query);
+  }
+
+  async close(): Promise<void> {
+    await this.#lastChange.catch(() => {});
+    const closing = this.#builder.close();
+    for (const { indexes } of this.#buckets.values()) {
+      for (const index of indexes.values())
+        index.dispose(new QuiverError("SHUTTING_DOWN", "The server is shutting down"));
+    }
+    await closing;
+    await this.#store.close();
+  }
+
+  /** Changes of buckets and indexes run one after the other. */
+  #change(change: () => Promise<void>): Promise<void> {
+    const changed = this.#lastChange.then(change, change);
+    this.#lastChange = changed;
+    return changed;
+  }
+
+  #openIndex({ columnFamily: _, ...config }: IndexRecord, family: number): VectorIndex {
+    return new VectorIndex(config, family, this.#store, this.#builder);
+  }
+
+  #bucket(name: string) {
+    const entry = this.#buckets.get(name);
+    if (entry) return entry;
+    throw new QuiverError("BUCKET_NOT_FOUND", `Vector bucket "${name}" does not exist`, {
+      resource: { type: "vector bucket", name },
+    });
+  }
+
+  #index(ref: IndexRef): VectorIndex {
+    const index = this.#bucket(ref.bucket).indexes.get(ref.index);
+    if (index) return index;
+    throw notFound(ref);
+  }
+}
+
+function notFound(ref: IndexRef): QuiverError {
+  const name = `${ref.bucket}/${ref.index}`;
+  return new QuiverError("INDEX_NOT_FOUND", `Index "${name}" does not exist`, { resource: { type: "index", name } });
+}
+
+/** A page of a map's values in the order of their names; names are ASCII, so that is their byte order. */
+function page<Entry, Item>(
+  entries: Map<string, Entry>,
+  options: PageOptions,
+  item: (entry: Entry) => Item,
+): Page<Item> {
+  const { prefix, after, maxResults } = options;
+  const names = [...entries.keys()].filter((name) => name.startsWith(prefix) && (after === undefined || name > after));
+  const chosen = names.sort().slice(0, maxResults);
+  const items = chosen.map((name) => item(entries.get(name) as Entry));
+  return { items, more: names.length > items.length };
+}

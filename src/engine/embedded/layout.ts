@@ -1,0 +1,131 @@
+/**
+ * The bytes of every key and value in RocksDB. All integers and floats are little-endian unless said otherwise; strings
+ * are UTF-8. A change here is a new FORMAT_VERSION.
+ *
+ * Column family "default", the catalog:
+ *
+ *     0x00                                  -> format version u32
+ *     0x01                                  -> lsn u64: of the last committed batch, in every batch
+ *     0x02 | bucket                         -> JSON { createdAt, tags }
+ *     0x03 | bucket | 0x00 | index          -> JSON { columnFamily, createdAt, dimension, ... }
+ *
+ * One column family per index, named "index-<random UUID>":
+ *
+ *     0x01 | namespace | 0x00 | key         -> version u64 | dimension u32 | reserved u32 | float32 * dimension
+ *     0x02 | namespace | 0x00 | key         -> version u64 | metadata as JSON
+ *     0x03 | namespace                      -> JSON { createdAt }; none for the default namespace
+ *
+ * Every vector has both of its records, with the same version. Names of buckets, indexes and namespaces hold no byte 0x00.
+ */
+import type { Metadata } from "../engine.ts";
+
+/** 1: the first layout. */
+export const FORMAT_VERSION = 1;
+
+export const FORMAT_KEY = Uint8Array.of(0x00);
+export const LSN_KEY = Uint8Array.of(0x01);
+export const BUCKET_KIND = 0x02;
+export const INDEX_KIND = 0x03;
+
+export const VECTOR_KIND = 0x01;
+export const METADATA_KIND = 0x02;
+export const NAMESPACE_KIND = 0x03;
+
+const VECTOR_HEADER_BYTES = 16;
+const METADATA_HEADER_BYTES = 8;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+export function utf8(text: string): Uint8Array<ArrayBuffer> {
+  return encoder.encode(text);
+}
+
+/** Throws on bytes that are not UTF-8: they were not written by us. */
+export function text(bytes: Uint8Array): string {
+  return decoder.decode(bytes);
+}
+
+/** `kind | first | 0x00 | rest`, or `kind | first` when `rest` is absent. */
+export function storeKey(kind: number, first: string, rest?: string): Uint8Array<ArrayBuffer> {
+  return utf8(String.fromCharCode(kind) + (rest === undefined ? first : `${first}\0${rest}`));
+}
+
+/** The smallest key after every key that starts with `prefix`; the last byte of a prefix here is never 0xff. */
+export function endOfPrefix(prefix: Uint8Array): Uint8Array<ArrayBuffer> {
+  const end = prefix.slice();
+  end[end.length - 1] = (end[end.length - 1] ?? 0) + 1;
+  return end;
+}
+
+/** The smallest key after `key`. */
+export function successor(key: Uint8Array): Uint8Array<ArrayBuffer> {
+  const next = new Uint8Array(key.length + 1);
+  next.set(key);
+  return next;
+}
+
+export function encodeU32(value: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, value, true);
+  return bytes;
+}
+
+export function encodeU64(value: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(value), true);
+  return bytes;
+}
+
+export function decodeU32(bytes: Uint8Array, at = 0): number {
+  return view(bytes).getUint32(at, true);
+}
+
+/** Sequence numbers stay below 2^53. */
+export function decodeU64(bytes: Uint8Array, at = 0): number {
+  return Number(view(bytes).getBigUint64(at, true));
+}
+
+export function encodeVector(version: number, data: Float32Array): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(VECTOR_HEADER_BYTES + data.byteLength);
+  const header = new DataView(bytes.buffer);
+  header.setBigUint64(0, BigInt(version), true);
+  header.setUint32(8, data.length, true);
+  bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), VECTOR_HEADER_BYTES);
+  return bytes;
+}
+
+/** The floats of a vector record: a view where the record is aligned (values from scans and multiGet are), else a copy. */
+export function decodeVector(record: Uint8Array<ArrayBuffer>): { version: number; data: Float32Array<ArrayBuffer> } {
+  const dimension = record.length < VECTOR_HEADER_BYTES ? -1 : decodeU32(record, 8);
+  if (record.length !== VECTOR_HEADER_BYTES + 4 * dimension) {
+    throw new Error(`A vector record has ${record.length} bytes, its dimension says ${dimension}`);
+  }
+  const at = record.byteOffset + VECTOR_HEADER_BYTES;
+  const data =
+    at % 4 === 0
+      ? new Float32Array(record.buffer, at, dimension)
+      : new Float32Array(record.buffer.slice(at, at + 4 * dimension));
+  return { version: decodeU64(record), data };
+}
+
+export function encodeMetadata(version: number, metadata: Metadata): Uint8Array<ArrayBuffer> {
+  const json = utf8(JSON.stringify(metadata));
+  const bytes = new Uint8Array(METADATA_HEADER_BYTES + json.length);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(version), true);
+  bytes.set(json, METADATA_HEADER_BYTES);
+  return bytes;
+}
+
+export function decodeMetadata(record: Uint8Array): Metadata {
+  return JSON.parse(text(record.subarray(METADATA_HEADER_BYTES))) as Metadata;
+}
+
+/** The version alone, of either record. */
+export function decodeVersion(record: Uint8Array): number {
+  return decodeU64(record);
+}
+
+function view(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
