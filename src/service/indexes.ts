@@ -1,0 +1,114 @@
+import type { DistanceMetric, Engine, Index, IndexStats, Page } from "../engine/engine.ts";
+import { invalidField } from "../errors.ts";
+import { DEFAULTS, LIMITS } from "./limits.ts";
+import { listPage, type PageRequest, type PageResult } from "./listing.ts";
+import {
+  type ArnScope,
+  assertName,
+  type BucketReference,
+  type IndexReference,
+  indexArn,
+  quote,
+  resolveBucket,
+  resolveIndex,
+} from "./names.ts";
+import { assertTags } from "./tags.ts";
+
+export type IndexWithArn = Index & { readonly arn: string };
+
+export interface CreateIndexRequest extends BucketReference {
+  readonly indexName: string;
+  readonly dimension: number;
+  /** Undefined: not given, which is an error. */
+  readonly distanceMetric: DistanceMetric | undefined;
+  readonly nonFilterableMetadataKeys: readonly string[];
+  /** 0: the default. */
+  readonly m: number;
+  /** 0: the default. */
+  readonly efConstruction: number;
+  readonly deletionProtection: boolean;
+  readonly tags: Readonly<Record<string, string>>;
+}
+
+/** Indexes of a vector bucket: create, look at, list, delete. */
+export class Indexes {
+  readonly #engine: Engine;
+  readonly #scope: ArnScope;
+
+  constructor(engine: Engine, scope: ArnScope) {
+    this.#engine = engine;
+    this.#scope = scope;
+  }
+
+  async create(request: CreateIndexRequest): Promise<{ arn: string }> {
+    const bucket = resolveBucket(this.#scope, request);
+    const { indexName, dimension, distanceMetric, nonFilterableMetadataKeys, tags } = request;
+    assertName("index_name", indexName);
+    assertRange("dimension", dimension, 1, LIMITS.dimensionMax);
+    if (!distanceMetric) throw invalidField("distance_metric", "Must be COSINE, EUCLIDEAN or DOT_PRODUCT");
+    assertNonFilterableKeys(nonFilterableMetadataKeys);
+    const m = request.m || DEFAULTS.hnswM;
+    const efConstruction = request.efConstruction || DEFAULTS.efConstruction;
+    assertRange("hnsw.m", m, LIMITS.hnswMMin, LIMITS.hnswMMax);
+    assertRange("hnsw.ef_construction", efConstruction, LIMITS.efConstructionMin, LIMITS.efConstructionMax);
+    assertTags(tags);
+    await this.#engine.createIndex({
+      bucket,
+      index: indexName,
+      createdAt: Date.now(),
+      dimension,
+      distanceMetric,
+      nonFilterableMetadataKeys,
+      m,
+      efConstruction,
+      deletionProtection: request.deletionProtection,
+      tags,
+    });
+    return { arn: indexArn(this.#scope, bucket, indexName) };
+  }
+
+  async get(reference: IndexReference): Promise<IndexWithArn> {
+    return this.#withArn(await this.#engine.getIndex(resolveIndex(this.#scope, reference)));
+  }
+
+  list(request: BucketReference & PageRequest): Promise<PageResult<IndexWithArn>> {
+    const bucket = resolveBucket(this.#scope, request);
+    const read = async (options: Parameters<Engine["listIndexes"]>[1]): Promise<Page<IndexWithArn>> => {
+      const { items, more } = await this.#engine.listIndexes(bucket, options);
+      return { items: items.map((index) => this.#withArn(index)), more };
+    };
+    return listPage(["indexes", bucket], request, read, ({ index }) => index);
+  }
+
+  async delete(reference: IndexReference): Promise<void> {
+    await this.#engine.deleteIndex(resolveIndex(this.#scope, reference));
+  }
+
+  stats(reference: IndexReference): Promise<IndexStats> {
+    return this.#engine.indexStats(resolveIndex(this.#scope, reference));
+  }
+
+  #withArn(index: Index): IndexWithArn {
+    return { ...index, arn: indexArn(this.#scope, index.bucket, index.index) };
+  }
+}
+
+function assertRange(field: string, value: number, min: number, max: number): void {
+  if (value < min || value > max) throw invalidField(field, `Must be ${min} to ${max}, got ${value}`);
+}
+
+function assertNonFilterableKeys(keys: readonly string[]): void {
+  const field = "metadata_configuration.non_filterable_metadata_keys";
+  if (keys.length > LIMITS.nonFilterableKeysMax) {
+    throw invalidField(field, `Must be at most ${LIMITS.nonFilterableKeysMax} keys, got ${keys.length}`);
+  }
+  for (const [i, key] of keys.entries()) {
+    if (key.length < 1 || key.length > LIMITS.nonFilterableKeyLengthMax || !key.isWellFormed()) {
+      throw invalidField(
+        `${field}[${i}]`,
+        `Must be 1 to ${LIMITS.nonFilterableKeyLengthMax} characters, got ${quote(key)}`,
+      );
+    }
+    if (keys.indexOf(key) !== i) throw invalidField(`${field}[${i}]`, `Must be distinct, ${quote(key)} stands twice`);
+  }
+}

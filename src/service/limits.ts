@@ -1,0 +1,40 @@
+/**
+ * Every limit of the native API, in one place; docs/reference/limits.md lists them and a test compares the two. The
+ * vendors' facades narrow some of them. Sizes in bytes.
+ */
+export const LIMITS = {
+  /** Bytes of a request, as protobuf. */
+  requestBytesMax: 20 * 1024 * 1024,
+  /** Characters of the name of a bucket, index or namespace. */
+  nameLengthMax: 63,
+  dimensionMax: 20_000,
+  nonFilterableKeysMax: 10,
+  nonFilterableKeyLengthMax: 63,
+  tagsMax: 50,
+  tagKeyLengthMax: 128,
+  tagValueLengthMax: 256,
+  hnswMMin: 2,
+  hnswMMax: 256,
+  efConstructionMin: 8,
+  efConstructionMax: 4_096,
+  efSearchMax: 10_000,
+  keyBytesMax: 1_024,
+  metadataBytesMax: 40_960,
+  filterableMetadataBytesMax: 2_048,
+  metadataKeysMax: 50,
+  metadataDepthMax: 16,
+  /** Vectors of one Put, keys of one Get or Delete. */
+  batchVectorsMax: 1_000,
+  topKMax: 10_000,
+  /** Results in one answer of a query. */
+  queryPageMax: 1_000,
+  listPageMax: 1_000,
+  listPageDefault: 500,
+  /** A page of vectors stops after so many bytes. */
+  listPageBytesMax: 1024 * 1024,
+  segmentsMax: 16,
+  pageTokenLengthMax: 4_096,
+} as const;
+
+/** What an index is built with unless the request says otherwise. */
+export const DEFAULTS = { hnswM: 16, efConstruction: 200, recallTarget: 0.95 } as const;

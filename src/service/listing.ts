@@ -1,0 +1,39 @@
+import type { Page, PageOptions } from "../engine/engine.ts";
+import { invalidField } from "../errors.ts";
+import { LIMITS } from "./limits.ts";
+import { createPageToken, parsePageToken } from "./page-token.ts";
+
+export interface PageRequest {
+  readonly prefix: string;
+  /** 0: the default. */
+  readonly maxResults: number;
+  /** "": the first page. */
+  readonly nextToken: string;
+}
+
+export interface PageResult<Item> {
+  readonly items: readonly Item[];
+  /** "" on the last page. */
+  readonly nextToken: string;
+}
+
+/**
+ * One page of a list. `what` says what is listed, with every parameter that must stay the same from page to page;
+ * `nameOf` is what the list is ordered by.
+ */
+export async function listPage<Item, Result extends Page<Item>>(
+  what: readonly unknown[],
+  request: PageRequest,
+  read: (options: PageOptions) => Promise<Result>,
+  nameOf: (item: Item) => string,
+): Promise<Result & PageResult<Item>> {
+  const { prefix, maxResults } = request;
+  if (maxResults > LIMITS.listPageMax) {
+    throw invalidField("max_results", `Must be 1 to ${LIMITS.listPageMax}, got ${maxResults}`);
+  }
+  const bound = [...what, prefix];
+  const after = parsePageToken(bound, request.nextToken);
+  const page = await read({ prefix, after, maxResults: maxResults || LIMITS.listPageDefault });
+  const last = page.items.at(-1);
+  return { ...page, nextToken: page.more && last !== undefined ? createPageToken(bound, nameOf(last)) : "" };
+}
