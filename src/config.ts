@@ -1,0 +1,214 @@
+import { readFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { QuiverError } from "./errors.ts";
+
+/** What a server runs with. Every field is set and checked. */
+export interface Config {
+  /** Address to listen on. */
+  readonly host: string;
+  /** TCP port; 0 takes a free one. */
+  readonly port: number;
+  /** Directory of the stored data; made when it does not exist. */
+  readonly data: string;
+  /** PEM files; both or neither. */
+  readonly tlsCert: string | undefined;
+  readonly tlsKey: string | undefined;
+  /** Origins whose pages may call this server, such as "https://app.example"; "*" for all. Empty: none. */
+  readonly corsOrigins: readonly string[];
+  readonly logLevel: LogLevel;
+  /** Region and account that stand in ARNs. */
+  readonly region: string;
+  readonly account: string;
+}
+
+export type LogLevel = (typeof LOG_LEVELS)[number];
+const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+
+interface Option<Value> {
+  readonly flag: string;
+  readonly environment: string;
+  readonly default: Value;
+  /** Makes the value from text, or throws a sentence that says what is allowed. */
+  readonly parse: (text: string) => Value;
+  readonly help: string;
+}
+
+/** Every option: its key here and in a configuration file, its flag, its environment variable, its default. */
+export const OPTIONS: { readonly [Key in keyof Config]: Option<Config[Key]> } = {
+  host: {
+    flag: "host",
+    environment: "QUIVER_HOST",
+    default: "127.0.0.1",
+    parse: nonEmpty,
+    help: "Address to listen on",
+  },
+  port: {
+    flag: "port",
+    environment: "QUIVER_PORT",
+    default: 8080,
+    parse: (text) => {
+      const port = /^\d{1,5}$/.test(text) ? Number(text) : -1;
+      if (port < 0 || port > 65535) throw new Error("must be 0 to 65535");
+      return port;
+    },
+    help: "TCP port; 0 takes a free one",
+  },
+  data: {
+    flag: "data",
+    environment: "QUIVER_DATA",
+    default: "./data",
+    parse: nonEmpty,
+    help: "Directory of the stored data",
+  },
+  tlsCert: {
+    flag: "tls-cert",
+    environment: "QUIVER_TLS_CERT",
+    default: undefined,
+    parse: nonEmpty,
+    help: "PEM file of the TLS certificate chain",
+  },
+  tlsKey: {
+    flag: "tls-key",
+    environment: "QUIVER_TLS_KEY",
+    default: undefined,
+    parse: nonEmpty,
+    help: "PEM file of the TLS key",
+  },
+  corsOrigins: {
+    flag: "cors-origins",
+    environment: "QUIVER_CORS_ORIGINS",
+    default: [],
+    parse: (text) => text.split(",").map((origin) => nonEmpty(origin.trim())),
+    help: "Origins whose pages may call the server, separated by commas; * for all",
+  },
+  logLevel: {
+    flag: "log-level",
+    environment: "QUIVER_LOG_LEVEL",
+    default: "info",
+    parse: (text) => {
+      const level = LOG_LEVELS.find((known) => known === text);
+      if (!level) throw new Error(`must be one of ${LOG_LEVELS.join(", ")}`);
+      return level;
+    },
+    help: "Least severe log lines that are written",
+  },
+  region: {
+    flag: "region",
+    environment: "QUIVER_REGION",
+    default: "us-east-1",
+    parse: (text) => {
+      if (!/^[a-z0-9-]{1,32}$/.test(text)) throw new Error('must be 1 to 32 of lower-case letters, digits and "-"');
+      return text;
+    },
+    help: "Region that stands in ARNs",
+  },
+  account: {
+    flag: "account",
+    environment: "QUIVER_ACCOUNT",
+    default: "000000000000",
+    parse: (text) => {
+      if (!/^\d{12}$/.test(text)) throw new Error("must be 12 digits");
+      return text;
+    },
+    help: "Account that stands in ARNs",
+  },
+};
+
+const KEYS = Object.keys(OPTIONS) as (keyof Config)[];
+
+/** Variables of the same prefix that are not configuration of the server. */
+const OTHER_VARIABLES = ["QUIVER_CONFIG", "QUIVER_ADDON"];
+const TEST_VARIABLES = "QUIVER_TEST_";
+
+/**
+ * Reads the configuration: defaults, then the JSON file named by --config or QUIVER_CONFIG, then the environment, then
+ * flags. Throws INVALID_FIELD for an unknown key or a wrong value, naming where it was given.
+ */
+export function readConfig(args: readonly string[], environment: NodeJS.ProcessEnv): Config {
+  const flags = readFlags(args);
+  const variables = readEnvironment(environment);
+  const file = readFile(flags.get("config") ?? environment.QUIVER_CONFIG);
+  const chosen = KEYS.map((key) => {
+    const { flag, environment: variable, default: value } = OPTIONS[key];
+    const given =
+      parseGiven(key, `--${flag}`, flags.get(flag)) ??
+      parseGiven(key, variable, variables.get(variable)) ??
+      parseGiven(key, `"${key}" in the configuration file`, file.get(key));
+    return [key, given ? given.value : value] as const;
+  });
+  const config = Object.freeze(Object.fromEntries(chosen)) as unknown as Config;
+  if ((config.tlsCert === undefined) !== (config.tlsKey === undefined)) {
+    throw invalidConfig("--tls-cert and --tls-key", "must be given together");
+  }
+  return config;
+}
+
+/** The lines of --help about options. */
+export function describeOptions(): string {
+  return KEYS.map((key) => {
+    const { flag, environment, default: value, help } = OPTIONS[key];
+    const preset = value === undefined || `${value}` === "" ? "" : ` (default ${value})`;
+    return `  --${flag.padEnd(14)} ${environment.padEnd(20)} ${help}${preset}`;
+  }).join("\n");
+}
+
+function parseGiven<Key extends keyof Config>(key: Key, where: string, text: string | undefined) {
+  if (text === undefined) return undefined;
+  try {
+    return { value: OPTIONS[key].parse(text) };
+  } catch (error) {
+    throw invalidConfig(where, `${(error as Error).message}, got ${JSON.stringify(text)}`);
+  }
+}
+
+function readFlags(args: readonly string[]): Map<string, string> {
+  const known = ["config", ...KEYS.map((key) => OPTIONS[key].flag)];
+  try {
+    const options = Object.fromEntries(known.map((flag) => [flag, { type: "string" as const }]));
+    const { values } = parseArgs({ args: [...args], options, allowPositionals: false });
+    return new Map(Object.entries(values) as [string, string][]);
+  } catch (error) {
+    throw new QuiverError("INVALID_FIELD", `${(error as Error).message}; --help lists the options`);
+  }
+}
+
+function readEnvironment(environment: NodeJS.ProcessEnv): Map<string, string> {
+  const known = KEYS.map((key) => OPTIONS[key].environment);
+  const given = new Map<string, string>();
+  for (const [name, value] of Object.entries(environment)) {
+    if (!name.startsWith("QUIVER_") || name.startsWith(TEST_VARIABLES) || OTHER_VARIABLES.includes(name)) continue;
+    if (!known.includes(name))
+      throw invalidConfig(`Environment variable ${name}`, "is unknown; --help lists the known ones");
+    if (value !== undefined) given.set(name, value);
+  }
+  return given;
+}
+
+function readFile(path: string | undefined): Map<string, string> {
+  if (path === undefined) return new Map();
+  let content: unknown;
+  try {
+    content = JSON.parse(readFileSync(path, "utf8"));
+  } catch (error) {
+    throw invalidConfig(`Configuration file "${path}"`, `cannot be read as JSON: ${(error as Error).message}`);
+  }
+  if (typeof content !== "object" || content === null || Array.isArray(content)) {
+    throw invalidConfig(`Configuration file "${path}"`, "must be a JSON object");
+  }
+  const given = new Map<string, string>();
+  for (const [key, value] of Object.entries(content)) {
+    if (!(KEYS as string[]).includes(key))
+      throw invalidConfig(`"${key}" in "${path}"`, `is unknown, known are ${KEYS.join(", ")}`);
+    given.set(key, Array.isArray(value) ? value.join(",") : String(value));
+  }
+  return given;
+}
+
+function invalidConfig(what: string, problem: string): QuiverError {
+  return new QuiverError("INVALID_FIELD", `${what} ${problem}`);
+}
+
+function nonEmpty(text: string): string {
+  if (text === "") throw new Error("must not be empty");
+  return text;
+}

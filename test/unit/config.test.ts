@@ -1,0 +1,61 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { readConfig } from "../../src/config.ts";
+
+test("the defaults keep the server on the loopback address", () => {
+  const config = readConfig([], {});
+  assert.equal(config.host, "127.0.0.1");
+  assert.equal(config.port, 8080);
+  assert.equal(config.data, "./data");
+  assert.deepEqual(config.corsOrigins, []);
+});
+
+test("a flag beats the environment, which beats the file, which beats the default", (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "quiver-config-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const file = join(directory, "quiver.json");
+  writeFileSync(file, JSON.stringify({ port: 1, data: "from-file", corsOrigins: ["https://a", "https://b"] }));
+  const environment = { QUIVER_CONFIG: file, QUIVER_PORT: "2", QUIVER_HOST: "::1", PATH: "/bin" };
+  const config = readConfig(["--port", "3"], environment);
+  assert.equal(config.port, 3);
+  assert.equal(config.host, "::1");
+  assert.equal(config.data, "from-file");
+  assert.deepEqual(config.corsOrigins, ["https://a", "https://b"]);
+  assert.equal(readConfig([], environment).port, 2);
+  assert.equal(readConfig(["--config", file], {}).port, 1);
+});
+
+test("what is unknown or wrong is refused with the place where it was given", (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "quiver-config-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const file = join(directory, "quiver.json");
+  const refused: [string[], NodeJS.ProcessEnv, RegExp][] = [
+    [["--prot", "1"], {}, /--prot/],
+    [["serve"], {}, /serve/],
+    [["--port"], {}, /--port/],
+    [["--port", "65536"], {}, /--port must be 0 to 65535, got "65536"/],
+    [["--port", "1e3"], {}, /--port must be 0 to 65535/],
+    [[], { QUIVER_PROT: "1" }, /QUIVER_PROT is unknown/],
+    [[], { QUIVER_PORT: "x" }, /QUIVER_PORT must be/],
+    [["--log-level", "loud"], {}, /--log-level must be one of trace/],
+    [["--account", "1"], {}, /--account must be 12 digits/],
+    [["--data", ""], {}, /--data must not be empty/],
+    [["--tls-cert", "cert.pem"], {}, /--tls-cert and --tls-key must be given together/],
+    [["--config", join(directory, "absent.json")], {}, /cannot be read/],
+  ];
+  for (const [args, environment, message] of refused) {
+    assert.throws(() => readConfig(args, environment), message);
+  }
+  for (const [content, message] of [
+    ["{", /cannot be read as JSON/],
+    ["[]", /must be a JSON object/],
+    ['{"prot": 1}', /"prot" in ".*" is unknown/],
+    ['{"port": "x"}', /"port" in the configuration file must be/],
+  ] as const) {
+    writeFileSync(file, content);
+    assert.throws(() => readConfig(["--config", file], {}), message);
+  }
+});
