@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { readConfig } from "../../src/config.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 test("the defaults keep the server on the loopback address", () => {
   const config = readConfig([], {});
@@ -14,8 +14,7 @@ test("the defaults keep the server on the loopback address", () => {
 });
 
 test("a flag beats the environment, which beats the file, which beats the default", (t) => {
-  const directory = mkdtempSync(join(tmpdir(), "quiver-config-"));
-  t.after(() => rmSync(directory, { recursive: true }));
+  const directory = temporaryDirectory(t);
   const file = join(directory, "quiver.json");
   writeFileSync(file, JSON.stringify({ port: 1, data: "from-file", corsOrigins: ["https://a", "https://b"] }));
   const environment = { QUIVER_CONFIG: file, QUIVER_PORT: "2", QUIVER_HOST: "::1", PATH: "/bin" };
@@ -29,8 +28,7 @@ test("a flag beats the environment, which beats the file, which beats the defaul
 });
 
 test("what is unknown or wrong is refused with the place where it was given", (t) => {
-  const directory = mkdtempSync(join(tmpdir(), "quiver-config-"));
-  t.after(() => rmSync(directory, { recursive: true }));
+  const directory = temporaryDirectory(t);
   const file = join(directory, "quiver.json");
   const refused: [string[], NodeJS.ProcessEnv, RegExp][] = [
     [["--prot", "1"], {}, /--prot/],
