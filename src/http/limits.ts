@@ -1,0 +1,44 @@
+/**
+ * What one port accepts. Every limit has a default that a public server can live with; none is unlimited.
+ */
+export interface PortLimits {
+  /** Open TCP connections; more are closed at once. Default 1,024. */
+  maxConnections: number;
+  /** Calls at one time on one HTTP/2 connection. Default 100. */
+  maxConcurrentStreams: number;
+  /** Bytes of all headers of one request. Default 16,384. */
+  maxHeaderBytes: number;
+  /** Header fields of one request. Default 100. */
+  maxHeaders: number;
+  /** From the first byte of a connection or request to the end of its headers, in milliseconds. Default 20,000. */
+  headersTimeoutMs: number;
+  /** From the first byte of a request to the end of its body, in milliseconds. Default 300,000. */
+  requestTimeoutMs: number;
+  /** A connection without any call is closed after this many milliseconds. Default 120,000. */
+  idleTimeoutMs: number;
+  /** Bytes that a client may send on one HTTP/2 stream before it is read. Default 8 MiB. */
+  streamWindowBytes: number;
+  /** Bytes that a client may send on one HTTP/2 connection before they are read. Default 16 MiB. */
+  connectionWindowBytes: number;
+  /** Memory that one HTTP/2 connection may take before new streams are refused, in MiB. Default 64. */
+  maxSessionMemoryMib: number;
+  /** Streams that a client may reset before they were answered, at once; then the connection ends. Default 1,000. */
+  resetBurst: number;
+  /** How many of those it gets back per second. Default 100. */
+  resetsPerSecond: number;
+}
+
+export const DEFAULT_PORT_LIMITS: Readonly<PortLimits> = Object.freeze({
+  maxConnections: 1_024,
+  maxConcurrentStreams: 100,
+  maxHeaderBytes: 16_384,
+  maxHeaders: 100,
+  headersTimeoutMs: 20_000,
+  requestTimeoutMs: 300_000,
+  idleTimeoutMs: 120_000,
+  streamWindowBytes: 8 * 1024 * 1024,
+  connectionWindowBytes: 16 * 1024 * 1024,
+  maxSessionMemoryMib: 64,
+  resetBurst: 1_000,
+  resetsPerSecond: 100,
+});

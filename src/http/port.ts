@@ -1,0 +1,170 @@
+import { createServer } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { AddressInfo, Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
+import type { Log } from "../log.ts";
+import { DEFAULT_PORT_LIMITS, type PortLimits } from "./limits.ts";
+import { peekPreface } from "./preface.ts";
+import { createSessions, type Sessions } from "./sessions.ts";
+import type { HttpHandler, HttpResponse } from "./types.ts";
+
+export interface PortOptions {
+  /** Address to bind: a name or an IP address. */
+  host: string;
+  /** Port to bind; 0 takes a free one. */
+  port: number;
+  /** With a certificate and its key (PEM), every connection is TLS and ALPN chooses h2 or http/1.1. */
+  tls?: { readonly cert: string | Buffer; readonly key: string | Buffer };
+  limits?: Partial<PortLimits>;
+  handler: HttpHandler;
+  log: Log;
+}
+
+/** An open port. */
+export interface Port {
+  /** `http://127.0.0.1:8080` or `https://...`, with the port that was bound. */
+  readonly url: string;
+  readonly port: number;
+  /**
+   * Stops accepting, tells HTTP/2 clients to go away, closes idle connections and waits for the calls in flight. What
+   * is still open after `timeoutMs` (at most 15,000) is cut. Never rejects; a second call joins the first.
+   */
+  drain(timeoutMs: number): Promise<void>;
+}
+
+const DRAIN_MAX_MS = 15_000;
+const DRAIN_POLL_MS = 50;
+const TLS_HANDSHAKE_TIMEOUT_MS = 10_000;
+const TCP_KEEP_ALIVE_MS = 60_000;
+
+/**
+ * Opens one TCP port for HTTP/1.1 and HTTP/2. Without TLS, the first bytes of a connection tell the versions apart.
+ * Rejects when the address cannot be bound.
+ */
+export async function openPort(options: PortOptions): Promise<Port> {
+  const { log } = options;
+  const limits: PortLimits = { ...DEFAULT_PORT_LIMITS, ...options.limits };
+  let draining = false;
+
+  const handler: HttpHandler = (request, response) => {
+    if (draining && request.httpVersionMajor === 1) response.setHeader("connection", "close");
+    try {
+      options.handler(request, response);
+    } catch (error) {
+      log.error({ err: error, path: request.url }, "Request handler failed");
+      failResponse(response);
+    }
+  };
+
+  // The HTTP/1.1 server owns the port: its header and request timeouts, and closing its idle connections, work only
+  // when it listens itself. HTTP/2 gets single connections handed over.
+  const server = createOwner(options, limits, handler);
+  const sessions = createSessions({ limits, handler, log });
+  const undecided = new Set<Socket>();
+  routeConnections(server, sessions, undecided, limits);
+  server.maxConnections = limits.maxConnections;
+  server.on("drop", () => log.warn({ max: limits.maxConnections }, "Connection refused: too many are open"));
+
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen({ host: options.host, port: options.port }, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+  server.on("error", (error) => log.error({ err: error }, "Port failed"));
+  const { port } = server.address() as AddressInfo;
+
+  const drain = (timeoutMs: number) =>
+    new Promise<void>((resolve) => {
+      draining = true;
+      const finish = () => {
+        clearInterval(poll);
+        clearTimeout(timer);
+        sessions.destroy();
+        resolve();
+      };
+      // A kept-alive HTTP/1.1 connection becomes idle when its call ends, and only then can be closed.
+      const poll = setInterval(() => server.closeIdleConnections(), DRAIN_POLL_MS);
+      const timer = setTimeout(
+        () => {
+          log.warn({ timeoutMs }, "Calls still in flight are cut: the time to drain is over");
+          sessions.destroy();
+          server.closeAllConnections();
+        },
+        Math.min(timeoutMs, DRAIN_MAX_MS),
+      );
+      server.close(finish);
+      for (const socket of undecided) socket.destroy();
+      sessions.close();
+      server.closeIdleConnections();
+    });
+  let drained: Promise<void> | undefined;
+
+  return {
+    url: `${options.tls ? "https" : "http"}://${options.host.includes(":") ? `[${options.host}]` : options.host}:${port}`,
+    port,
+    drain(timeoutMs) {
+      drained ??= drain(timeoutMs);
+      return drained;
+    },
+  };
+}
+
+type Owner = ReturnType<typeof createServer>;
+
+function createOwner(options: PortOptions, limits: PortLimits, handler: HttpHandler): Owner {
+  const http = {
+    maxHeaderSize: limits.maxHeaderBytes,
+    headersTimeout: limits.headersTimeoutMs,
+    requestTimeout: limits.requestTimeoutMs,
+    keepAliveTimeout: limits.idleTimeoutMs,
+    connectionsCheckingInterval: Math.max(100, Math.min(limits.headersTimeoutMs, limits.requestTimeoutMs) / 10),
+    keepAlive: true,
+    keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
+    noDelay: true,
+  };
+  const server =
+    options.tls === undefined
+      ? createServer(http, handler)
+      : createTlsServer(
+          { ...http, ...options.tls, ALPNProtocols: ["h2", "http/1.1"], handshakeTimeout: TLS_HANDSHAKE_TIMEOUT_MS },
+          handler,
+        );
+  server.maxHeadersCount = limits.maxHeaders;
+  return server;
+}
+
+/** Puts a switch before the listener with which the HTTP/1.1 server takes connections. */
+function routeConnections(server: Owner, sessions: Sessions, undecided: Set<Socket>, limits: PortLimits): void {
+  const event = "setSecureContext" in server ? "secureConnection" : "connection";
+  const takeHttp1 = server.listeners(event).map((listener) => listener as (socket: Socket) => void);
+  server.removeAllListeners(event);
+  const accept = (socket: Socket, version: 1 | 2) => {
+    if (version === 2) sessions.accept(socket);
+    else for (const take of takeHttp1) take.call(server, socket);
+  };
+
+  if (event === "secureConnection") {
+    server.on(event, (socket: TLSSocket) => accept(socket, socket.alpnProtocol === "h2" ? 2 : 1));
+    return;
+  }
+  server.on(event, (socket: Socket) => {
+    undecided.add(socket);
+    socket.once("close", () => undecided.delete(socket));
+    peekPreface(socket, limits.headersTimeoutMs, (version) => {
+      undecided.delete(socket);
+      accept(socket, version);
+    });
+  });
+}
+
+function failResponse(response: HttpResponse): void {
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  response.statusCode = 500;
+  response.setHeader("content-type", "application/json");
+  response.end(JSON.stringify({ code: "internal", message: "The server failed to answer this request" }));
+}

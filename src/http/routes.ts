@@ -1,0 +1,75 @@
+import type { HttpHandler, HttpRequest, HttpResponse } from "./types.ts";
+
+/** Whether the server can take calls, and what it waits for: one word per index, such as `serving` or `loading`. */
+export interface Readiness {
+  readonly ready: boolean;
+  readonly indexes: Readonly<Record<string, string>>;
+}
+
+export interface RoutesOptions {
+  name: string;
+  version: string;
+  readiness(): Readiness;
+}
+
+type Route = (request: HttpRequest, response: HttpResponse) => void;
+
+/** Serves the plain HTTP paths that stand beside the RPCs: `/`, `/livez`, `/readyz`; all else is 404 in JSON. */
+export function createRoutes(options: RoutesOptions): HttpHandler {
+  const routes = new Map<string, Route>([
+    ["/", (request, response) => send(request, response, 200, "text/plain; charset=utf-8", welcome(options))],
+    ["/livez", (request, response) => send(request, response, 200, "text/plain; charset=utf-8", "ok\n")],
+    [
+      "/readyz",
+      (request, response) => {
+        const readiness = options.readiness();
+        sendJson(request, response, readiness.ready ? 200 : 503, readiness);
+      },
+    ],
+  ]);
+
+  return (request, response) => {
+    const path = pathOf(request);
+    const route = routes.get(path);
+    if (route === undefined) {
+      sendJson(request, response, 404, { code: "not_found", message: `No such path: "${path.slice(0, 200)}"` });
+      return;
+    }
+    if (request.method !== "GET" && request.method !== "HEAD") {
+      response.setHeader("allow", "GET, HEAD");
+      const message = `Path "${path}" takes GET and HEAD, not "${request.method}"`;
+      sendJson(request, response, 405, { code: "unimplemented", message });
+      return;
+    }
+    route(request, response);
+  };
+}
+
+/** The path of a request without its query; "" for requests that have none. */
+export function pathOf(request: HttpRequest): string {
+  return (request.url ?? "").split("?", 1)[0] ?? "";
+}
+
+/** Sends a JSON body; the body is left out for HEAD. */
+export function sendJson(request: HttpRequest, response: HttpResponse, status: number, body: unknown): void {
+  send(request, response, status, "application/json", `${JSON.stringify(body)}\n`);
+}
+
+function send(request: HttpRequest, response: HttpResponse, status: number, type: string, body: string): void {
+  response.statusCode = status;
+  response.setHeader("content-type", type);
+  response.setHeader("content-length", Buffer.byteLength(body));
+  response.setHeader("cache-control", "no-store");
+  response.setHeader("x-content-type-options", "nosniff");
+  response.end(request.method === "HEAD" ? "" : body);
+}
+
+function welcome({ name, version }: RoutesOptions): string {
+  return `${name} ${version}: a self-hosted vector store
+
+The API is quiver.v1 over gRPC, gRPC-Web and Connect on this port. Try:
+  grpcurl -plaintext HOST:PORT list
+  curl -d '{}' -H 'content-type: application/json' http://HOST:PORT/quiver.v1.BucketService/ListVectorBuckets
+  curl http://HOST:PORT/readyz
+`;
+}

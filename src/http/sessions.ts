@@ -1,0 +1,117 @@
+import { constants, createServer, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import type { Socket } from "node:net";
+import type { Log } from "../log.ts";
+import type { PortLimits } from "./limits.ts";
+import type { HttpHandler, HttpRequest } from "./types.ts";
+
+/** The HTTP/2 connections of one port. */
+export interface Sessions {
+  /** Takes over a connection that speaks HTTP/2. */
+  accept(socket: Socket): void;
+  /** Sends GOAWAY on every connection and closes each when its last call has finished. */
+  close(): void;
+  /** Ends every connection now. */
+  destroy(): void;
+}
+
+export interface SessionsOptions {
+  limits: PortLimits;
+  handler: HttpHandler;
+  log: Log;
+}
+
+/** How often overdue request bodies are looked for, as a share of the request timeout. */
+const SWEEPS_PER_TIMEOUT = 10;
+
+/** Serves HTTP/2 on connections that another server has accepted. */
+export function createSessions({ limits, handler, log }: SessionsOptions): Sessions {
+  const open = new Set<ServerHttp2Session>();
+  const receiving = new Map<HttpRequest, number>();
+
+  const server = createServer({
+    settings: {
+      maxConcurrentStreams: limits.maxConcurrentStreams,
+      initialWindowSize: limits.streamWindowBytes,
+      maxHeaderListSize: limits.maxHeaderBytes,
+      enablePush: false,
+    },
+    maxHeaderListPairs: limits.maxHeaders,
+    maxSessionMemory: limits.maxSessionMemoryMib,
+    // The counter below is the limit; nghttp2's own only stops what never reaches it. Its default (1,000 and 33 a
+    // second) ends the connection of an honest client whose calls have short deadlines.
+    streamResetBurst: limits.resetBurst * 10,
+    streamResetRate: limits.resetsPerSecond * 10,
+  });
+
+  server.on("request", (request, response) => {
+    receiving.set(request, performance.now());
+    request.once("end", () => receiving.delete(request));
+    response.once("close", () => receiving.delete(request));
+    handler(request, response);
+  });
+  server.on("session", (session) => {
+    open.add(session);
+    session.once("close", () => open.delete(session));
+    session.once("connect", () => session.setLocalWindowSize(limits.connectionWindowBytes));
+    closeWhenIdle(session, limits.idleTimeoutMs);
+    countResets(session, limits, log);
+  });
+  server.on("sessionError", (error) => log.debug({ err: error }, "HTTP/2 connection failed"));
+
+  const sweep = setInterval(() => {
+    const oldest = performance.now() - limits.requestTimeoutMs;
+    for (const [request, since] of receiving) {
+      if (since < oldest && "stream" in request) request.stream.close(constants.NGHTTP2_CANCEL);
+    }
+  }, limits.requestTimeoutMs / SWEEPS_PER_TIMEOUT);
+  sweep.unref();
+
+  return {
+    accept: (socket) => server.emit("connection", socket),
+    close() {
+      for (const session of open) session.close();
+    },
+    destroy() {
+      clearInterval(sweep);
+      for (const session of open) session.destroy();
+    },
+  };
+}
+
+function closeWhenIdle(session: ServerHttp2Session, idleTimeoutMs: number): void {
+  let streams = 0;
+  session.on("stream", (stream) => {
+    streams += 1;
+    stream.once("close", () => {
+      streams -= 1;
+    });
+  });
+  session.setTimeout(idleTimeoutMs, () => {
+    if (streams === 0) session.close();
+  });
+}
+
+/**
+ * Opening streams and resetting them at once costs a client nothing and the server a call each, and it gets around
+ * maxConcurrentStreams. A token bucket per connection bounds it.
+ */
+function countResets(session: ServerHttp2Session, limits: PortLimits, log: Log): void {
+  let tokens = limits.resetBurst;
+  let refilledAt = performance.now();
+
+  const onClose = (stream: ServerHttp2Stream) => {
+    const unanswered = stream.rstCode !== constants.NGHTTP2_NO_ERROR && !stream.writableFinished;
+    if (!unanswered || session.destroyed) return;
+    const now = performance.now();
+    tokens = Math.min(limits.resetBurst, tokens + ((now - refilledAt) / 1_000) * limits.resetsPerSecond);
+    refilledAt = now;
+    tokens -= 1;
+    if (tokens >= 0) return;
+    log.warn(
+      { peer: session.socket?.remoteAddress, burst: limits.resetBurst },
+      "HTTP/2 connection resets too many calls",
+    );
+    session.destroy(new Error("Too many calls were reset"), constants.NGHTTP2_ENHANCE_YOUR_CALM);
+  };
+  session.on("stream", (stream) => stream.once("close", () => onClose(stream)));
+}
