@@ -129,8 +129,8 @@ export type ListVectorBucketsRequest = Message<"quiver.v1.ListVectorBucketsReque
   maxResults: number;
 
   /**
-   * The next_token of the answer before, to go on after it; all other fields as they were, else INVALID_ARGUMENT,
-   * PAGE_TOKEN_INVALID. Empty: the first page.
+   * The next_token of the answer before, to go on after it; all other fields but max_results as they were, else
+   * INVALID_ARGUMENT, PAGE_TOKEN_INVALID. Empty: the first page.
    *
    * @generated from field: string next_token = 2;
    */
@@ -424,7 +424,8 @@ export const BucketService: GenService<{
     output: typeof PutVectorBucketPolicyResponseSchema;
   },
   /**
-   * Answers the policy of a vector bucket. Fails with NOT_FOUND: BUCKET_NOT_FOUND, or POLICY_NOT_FOUND when it has none.
+   * Answers the policy of a vector bucket. Fails with NOT_FOUND: BUCKET_NOT_FOUND, or POLICY_NOT_FOUND when it has
+   * none.
    *
    * @generated from rpc quiver.v1.BucketService.GetVectorBucketPolicy
    */

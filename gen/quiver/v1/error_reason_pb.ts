@@ -15,8 +15,8 @@ export const file_quiver_v1_error_reason: GenFile = /*@__PURE__*/
   fileDesc("ChxxdWl2ZXIvdjEvZXJyb3JfcmVhc29uLnByb3RvEglxdWl2ZXIudjEq3AwKC0Vycm9yUmVhc29uEhwKGEVSUk9SX1JFQVNPTl9VTlNQRUNJRklFRBAAEiIKHkVSUk9SX1JFQVNPTl9NQUxGT1JNRURfUkVRVUVTVBABEh4KGkVSUk9SX1JFQVNPTl9JTlZBTElEX0ZJRUxEEAISIwofRVJST1JfUkVBU09OX0RJTUVOU0lPTl9NSVNNQVRDSBADEiIKHkVSUk9SX1JFQVNPTl9OT05fRklOSVRFX1ZFQ1RPUhAEEhoKFkVSUk9SX1JFQVNPTl9aRVJPX05PUk0QBRIeChpFUlJPUl9SRUFTT05fRFVQTElDQVRFX0tFWRAGEiEKHUVSUk9SX1JFQVNPTl9NRVRBREFUQV9JTlZBTElEEAcSIwofRVJST1JfUkVBU09OX01FVEFEQVRBX1RPT19MQVJHRRAIEh8KG0VSUk9SX1JFQVNPTl9GSUxURVJfSU5WQUxJRBAJEh8KG0VSUk9SX1JFQVNPTl9TUEFSU0VfSU5WQUxJRBAKEiMKH0VSUk9SX1JFQVNPTl9QQUdFX1RPS0VOX0lOVkFMSUQQCxIhCh1FUlJPUl9SRUFTT05fQlVDS0VUX05PVF9GT1VORBAMEiAKHEVSUk9SX1JFQVNPTl9JTkRFWF9OT1RfRk9VTkQQDRIkCiBFUlJPUl9SRUFTT05fTkFNRVNQQUNFX05PVF9GT1VORBAOEiEKHUVSUk9SX1JFQVNPTl9WRUNUT1JfTk9UX0ZPVU5EEA8SIQodRVJST1JfUkVBU09OX1BPTElDWV9OT1RfRk9VTkQQEBIeChpFUlJPUl9SRUFTT05fSk9CX05PVF9GT1VORBAREiUKIUVSUk9SX1JFQVNPTl9BQ0NFU1NfS0VZX05PVF9GT1VORBASEh4KGkVSUk9SX1JFQVNPTl9CVUNLRVRfRVhJU1RTEBMSHQoZRVJST1JfUkVBU09OX0lOREVYX0VYSVNUUxAUEiEKHUVSUk9SX1JFQVNPTl9OQU1FU1BBQ0VfRVhJU1RTEBUSIQodRVJST1JfUkVBU09OX0JVQ0tFVF9OT1RfRU1QVFkQFhIjCh9FUlJPUl9SRUFTT05fREVMRVRJT05fUFJPVEVDVEVEEBcSIQodRVJST1JfUkVBU09OX1ZFUlNJT05fTUlTTUFUQ0gQGBInCiNFUlJPUl9SRUFTT05fSURFTVBPVEVOQ1lfS0VZX1JFVVNFRBAZEh0KGUVSUk9SX1JFQVNPTl9KT0JfRklOSVNIRUQQGhIkCiBFUlJPUl9SRUFTT05fQ1JFREVOVElBTFNfTUlTU0lORxAbEiQKIEVSUk9SX1JFQVNPTl9DUkVERU5USUFMU19JTlZBTElEEBwSHAoYRVJST1JfUkVBU09OX05PVF9BTExPV0VEEB0SGwoXRVJST1JfUkVBU09OX0lURU1fTElNSVQQHhIcChhFUlJPUl9SRUFTT05fSU5ERVhfTElNSVQQHxIbChdFUlJPUl9SRUFTT05fUkFURV9MSU1JVBAgEhoKFkVSUk9SX1JFQVNPTl9ESVNLX0ZVTEwQIRIcChhFUlJPUl9SRUFTT05fTUVNT1JZX0ZVTEwQIhIfChtFUlJPUl9SRUFTT05fSU5HRVNUX0JBQ0tMT0cQIxIiCh5FUlJPUl9SRUFTT05fUkVRVUVTVF9UT09fTEFSR0UQJBIdChlFUlJPUl9SRUFTT05fV0FUQ0hfQkVISU5EECUSIQodRVJST1JfUkVBU09OX1RPT19NQU5ZX1NUUkVBTVMQJhIhCh1FUlJPUl9SRUFTT05fTFNOX09VVF9PRl9SQU5HRRAnEiIKHkVSUk9SX1JFQVNPTl9TVE9SQUdFX1JFQURfT05MWRAoEiYKIkVSUk9SX1JFQVNPTl9XUklURV9PVVRDT01FX1VOS05PV04QKRIeChpFUlJPUl9SRUFTT05fU0hVVFRJTkdfRE9XThAqEiIKHkVSUk9SX1JFQVNPTl9ERUFETElORV9FWENFRURFRBArEhoKFkVSUk9SX1JFQVNPTl9DQU5DRUxMRUQQLBIbChdFUlJPUl9SRUFTT05fQ09SUlVQVElPThAtEiAKHEVSUk9SX1JFQVNPTl9OT1RfSU1QTEVNRU5URUQQLhIZChVFUlJPUl9SRUFTT05fSU5URVJOQUwQL2IGcHJvdG8z");
 
 /**
- * Every reason that a call can fail for. Each failure carries a google.rpc.ErrorInfo with the domain "quiver" and, as its
- * reason, one of these names without "ERROR_REASON_": "DIMENSION_MISMATCH". Each stands for one code.
+ * Every reason that a call can fail for. Each failure carries a google.rpc.ErrorInfo with the domain "quiver" and, as
+ * its reason, one of these names without "ERROR_REASON_": "DIMENSION_MISMATCH". Each stands for one code.
  *
  * @generated from enum quiver.v1.ErrorReason
  */
@@ -29,24 +29,24 @@ export const ErrorReason = {
   UNSPECIFIED: 0,
 
   /**
-   * INVALID_ARGUMENT. The request cannot be read as protobuf or JSON. Send what this contract describes; the message says
-   * what could not be read.
+   * INVALID_ARGUMENT. The request cannot be read as protobuf or JSON. Send what this contract describes; the message
+   * says what could not be read.
    *
    * @generated from enum value: ERROR_REASON_MALFORMED_REQUEST = 1;
    */
   MALFORMED_REQUEST: 1,
 
   /**
-   * INVALID_ARGUMENT. A field is missing, out of its range, or set together with one that excludes it. Correct the fields
-   * that BadRequest names.
+   * INVALID_ARGUMENT. A field is missing, out of its range, or set together with one that excludes it. Correct the
+   * fields that BadRequest names.
    *
    * @generated from enum value: ERROR_REASON_INVALID_FIELD = 2;
    */
   INVALID_FIELD: 2,
 
   /**
-   * INVALID_ARGUMENT. A vector or query has more or fewer values than the index's dimension. Use the embedding model that
-   * the index was made for, or create an index of this dimension.
+   * INVALID_ARGUMENT. A vector or query has more or fewer values than the index's dimension. Use the embedding model
+   * that the index was made for, or create an index of this dimension.
    *
    * @generated from enum value: ERROR_REASON_DIMENSION_MISMATCH = 3;
    */
@@ -61,8 +61,8 @@ export const ErrorReason = {
   NON_FINITE_VECTOR: 4,
 
   /**
-   * INVALID_ARGUMENT. A vector or query of a cosine index is all zeros, so that it has no direction. Leave it out, or use
-   * an index with another metric.
+   * INVALID_ARGUMENT. A vector or query of a cosine index is all zeros, so that it has no direction. Leave it out, or
+   * use an index with another metric.
    *
    * @generated from enum value: ERROR_REASON_ZERO_NORM = 5;
    */
@@ -77,31 +77,32 @@ export const ErrorReason = {
   DUPLICATE_KEY: 6,
 
   /**
-   * INVALID_ARGUMENT. Metadata has a value of a type that its key does not allow. Store strings, numbers, booleans, or lists
-   * of strings or of numbers, or declare the key non-filterable when the index is created.
+   * INVALID_ARGUMENT. Metadata has a value of a type that its key does not allow. Store strings, numbers, booleans, or
+   * lists of strings or of numbers, or declare the key non-filterable when the index is created.
    *
    * @generated from enum value: ERROR_REASON_METADATA_INVALID = 7;
    */
   METADATA_INVALID: 7,
 
   /**
-   * INVALID_ARGUMENT. Metadata has more bytes or keys than allowed. Store less, or long values under non-filterable keys.
+   * INVALID_ARGUMENT. Metadata has more bytes or keys than allowed. Store less, or long values under non-filterable
+   * keys.
    *
    * @generated from enum value: ERROR_REASON_METADATA_TOO_LARGE = 8;
    */
   METADATA_TOO_LARGE: 8,
 
   /**
-   * INVALID_ARGUMENT. A filter is empty, too large, names an unknown operator or a non-filterable key, or compares with the
-   * wrong type. Correct it at the path that BadRequest names.
+   * INVALID_ARGUMENT. A filter is empty, too large, names an unknown operator or a non-filterable key, or compares with
+   * the wrong type. Correct it at the path that BadRequest names.
    *
    * @generated from enum value: ERROR_REASON_FILTER_INVALID = 9;
    */
   FILTER_INVALID: 9,
 
   /**
-   * INVALID_ARGUMENT. A sparse vector is not ascending, has lists of different lengths or too many values, or the index is
-   * not dot_product. Sort and merge the positions, or use a dot_product index.
+   * INVALID_ARGUMENT. A sparse vector is not ascending, has lists of different lengths or too many values, or the index
+   * is not dot_product. Sort and merge the positions, or use a dot_product index.
    *
    * @generated from enum value: ERROR_REASON_SPARSE_INVALID = 10;
    */
@@ -136,7 +137,8 @@ export const ErrorReason = {
   NAMESPACE_NOT_FOUND: 14,
 
   /**
-   * NOT_FOUND. The vector that a query starts from is not in the namespace. Query by vector, or by a key that is stored.
+   * NOT_FOUND. The vector that a query starts from is not in the namespace. Query by vector, or by a key that is
+   * stored.
    *
    * @generated from enum value: ERROR_REASON_VECTOR_NOT_FOUND = 15;
    */
@@ -227,15 +229,16 @@ export const ErrorReason = {
   CREDENTIALS_MISSING: 27,
 
   /**
-   * UNAUTHENTICATED. The credentials are unknown, expired, or the signature is wrong. Check the key and, for signatures, the
-   * clock.
+   * UNAUTHENTICATED. The credentials are unknown, expired, or the signature is wrong. Check the key and, for
+   * signatures, the clock.
    *
    * @generated from enum value: ERROR_REASON_CREDENTIALS_INVALID = 28;
    */
   CREDENTIALS_INVALID: 28,
 
   /**
-   * PERMISSION_DENIED. The role, scope or policy does not allow this call here. Ask whoever runs the server for the right.
+   * PERMISSION_DENIED. The role, scope or policy does not allow this call here. Ask whoever runs the server for the
+   * right.
    *
    * @generated from enum value: ERROR_REASON_NOT_ALLOWED = 29;
    */
@@ -295,7 +298,8 @@ export const ErrorReason = {
   REQUEST_TOO_LARGE: 36,
 
   /**
-   * RESOURCE_EXHAUSTED. The caller of a watch reads more slowly than the changes come. Resume with from_lsn, and read faster.
+   * RESOURCE_EXHAUSTED. The caller of a watch reads more slowly than the changes come. Resume with from_lsn, and read
+   * faster.
    *
    * @generated from enum value: ERROR_REASON_WATCH_BEHIND = 37;
    */
@@ -309,16 +313,16 @@ export const ErrorReason = {
   TOO_MANY_STREAMS: 38,
 
   /**
-   * OUT_OF_RANGE. The changes from from_lsn on are no longer kept, or not written yet. Export the namespace, then watch from
-   * 1 more than the export's lsn.
+   * OUT_OF_RANGE. The changes from from_lsn on are no longer kept, or not written yet. Export the namespace, then watch
+   * from 1 more than the export's lsn.
    *
    * @generated from enum value: ERROR_REASON_LSN_OUT_OF_RANGE = 39;
    */
   LSN_OUT_OF_RANGE: 39,
 
   /**
-   * UNAVAILABLE. The storage had a fault and takes no more writes; reads go on. Have the server's disk and log looked at,
-   * then restart it.
+   * UNAVAILABLE. The storage had a fault and takes no more writes; reads go on. Have the server's disk and log looked
+   * at, then restart it.
    *
    * @generated from enum value: ERROR_REASON_STORAGE_READ_ONLY = 40;
    */
@@ -340,8 +344,8 @@ export const ErrorReason = {
   SHUTTING_DOWN: 42,
 
   /**
-   * DEADLINE_EXCEEDED. The caller's deadline, or the server's own, has passed; a write may have been applied. Try again with
-   * more time or less work; a repetition is harmless.
+   * DEADLINE_EXCEEDED. The caller's deadline, or the server's own, has passed; a write may have been applied. Try again
+   * with more time or less work; a repetition is harmless.
    *
    * @generated from enum value: ERROR_REASON_DEADLINE_EXCEEDED = 43;
    */
@@ -355,22 +359,24 @@ export const ErrorReason = {
   CANCELLED: 44,
 
   /**
-   * DATA_LOSS. Stored bytes do not match their checksum. Stop, save the data folder, restore a backup; VerifyStorage says
-   * what is damaged.
+   * DATA_LOSS. Stored bytes do not match their checksum. Stop, save the data folder, restore a backup; VerifyStorage
+   * says what is damaged.
    *
    * @generated from enum value: ERROR_REASON_CORRUPTION = 45;
    */
   CORRUPTION: 45,
 
   /**
-   * UNIMPLEMENTED. This version of the server cannot do this yet. Leave the field out, or use another way or a newer server.
+   * UNIMPLEMENTED. This version of the server cannot do this yet. Leave the field out, or use another way or a newer
+   * server.
    *
    * @generated from enum value: ERROR_REASON_NOT_IMPLEMENTED = 46;
    */
   NOT_IMPLEMENTED: 46,
 
   /**
-   * INTERNAL. A fault of the server; a write may have been applied. Report it with the request id from the server's log.
+   * INTERNAL. A fault of the server; a write may have been applied. Report it with the request id from the server's
+   * log.
    *
    * @generated from enum value: ERROR_REASON_INTERNAL = 47;
    */
@@ -378,8 +384,8 @@ export const ErrorReason = {
 } as const;
 
 /**
- * Every reason that a call can fail for. Each failure carries a google.rpc.ErrorInfo with the domain "quiver" and, as its
- * reason, one of these names without "ERROR_REASON_": "DIMENSION_MISMATCH". Each stands for one code.
+ * Every reason that a call can fail for. Each failure carries a google.rpc.ErrorInfo with the domain "quiver" and, as
+ * its reason, one of these names without "ERROR_REASON_": "DIMENSION_MISMATCH". Each stands for one code.
  *
  * @generated from enum quiver.v1.ErrorReason
  */

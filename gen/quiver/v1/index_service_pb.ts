@@ -49,7 +49,7 @@ export type CreateIndexRequest = Message<"quiver.v1.CreateIndexRequest"> & {
   indexName: string;
 
   /**
-   * How values are stored. Default float32.
+   * How values are stored. No default: unspecified fails with INVALID_ARGUMENT, INVALID_FIELD. Immutable.
    *
    * @generated from field: quiver.v1.DataType data_type = 4;
    */
@@ -210,8 +210,8 @@ export type ListIndexesRequest = Message<"quiver.v1.ListIndexesRequest"> & {
   maxResults: number;
 
   /**
-   * The next_token of the answer before, to go on after it; all other fields as they were, else INVALID_ARGUMENT,
-   * PAGE_TOKEN_INVALID. Empty: the first page.
+   * The next_token of the answer before, to go on after it; all other fields but max_results as they were, else
+   * INVALID_ARGUMENT, PAGE_TOKEN_INVALID. Empty: the first page.
    *
    * @generated from field: string next_token = 4;
    */
@@ -296,8 +296,8 @@ export type UpdateIndexRequest = Message<"quiver.v1.UpdateIndexRequest"> & {
   deletionProtection?: boolean | undefined;
 
   /**
-   * The parameters for graphs that are built from now on; a graph that stands keeps its own until it is rebuilt. Absent,
-   * or 0 in one of its fields: as it was.
+   * The parameters for graphs that are built from now on; a graph that stands keeps its own until it is rebuilt.
+   * Absent, or 0 in one of its fields: as it was.
    *
    * @generated from field: quiver.v1.HnswConfiguration hnsw = 5;
    */
@@ -863,9 +863,9 @@ export const IndexService: GenService<{
     output: typeof GetIndexStatsResponseSchema;
   },
   /**
-   * Measures recall now: runs queries by the graph and by exact search, and compares. Takes as long as sample_size exact
-   * searches. Fails with NOT_FOUND: BUCKET_NOT_FOUND, INDEX_NOT_FOUND or NAMESPACE_NOT_FOUND; with INVALID_ARGUMENT, as
-   * QueryVectors does; with DEADLINE_EXCEEDED.
+   * Measures recall now: runs queries by the graph and by exact search, and compares. Takes as long as sample_size
+   * exact searches. Fails with NOT_FOUND: BUCKET_NOT_FOUND, INDEX_NOT_FOUND or NAMESPACE_NOT_FOUND; with
+   * INVALID_ARGUMENT, as QueryVectors does; with DEADLINE_EXCEEDED.
    *
    * @generated from rpc quiver.v1.IndexService.MeasureRecall
    */

@@ -147,8 +147,8 @@ export const JobSchema: GenMessage<Job> = /*@__PURE__*/
   messageDesc(file_quiver_v1_job_service, 0);
 
 /**
- * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and the vectors to
- * store in it.
+ * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and the
+ * vectors to store in it.
  *
  * @generated from message quiver.v1.StartUploadRequest
  */
@@ -309,8 +309,8 @@ export type ListJobsRequest = Message<"quiver.v1.ListJobsRequest"> & {
   maxResults: number;
 
   /**
-   * The next_token of the answer before, to go on after it; all other fields as they were, else INVALID_ARGUMENT,
-   * PAGE_TOKEN_INVALID. Empty: the first page.
+   * The next_token of the answer before, to go on after it; all other fields but max_results as they were, else
+   * INVALID_ARGUMENT, PAGE_TOKEN_INVALID. Empty: the first page.
    *
    * @generated from field: string next_token = 5;
    */
@@ -546,10 +546,10 @@ export const JobStateSchema: GenEnum<JobState> = /*@__PURE__*/
  */
 export const JobService: GenService<{
   /**
-   * Takes vectors and stores them in the background; answers at once. The request itself is checked as by PutVectors, but
-   * a vector that is refused is counted and listed in the job, and the others are stored. Fails with NOT_FOUND:
-   * BUCKET_NOT_FOUND or INDEX_NOT_FOUND; with INVALID_ARGUMENT: INVALID_FIELD or DUPLICATE_KEY; with RESOURCE_EXHAUSTED:
-   * ITEM_LIMIT, INGEST_BACKLOG or DISK_FULL.
+   * Takes vectors and stores them in the background; answers at once. The request itself is checked as by PutVectors,
+   * but a vector that is refused is counted and listed in the job, and the others are stored. Fails with NOT_FOUND:
+   * BUCKET_NOT_FOUND or INDEX_NOT_FOUND; with INVALID_ARGUMENT: INVALID_FIELD or DUPLICATE_KEY; with
+   * RESOURCE_EXHAUSTED: ITEM_LIMIT, INGEST_BACKLOG or DISK_FULL.
    *
    * @generated from rpc quiver.v1.JobService.StartUpload
    */
@@ -589,8 +589,8 @@ export const JobService: GenService<{
     output: typeof CancelJobResponseSchema;
   },
   /**
-   * Sends the job as it is, then again after each progress, at most once in 100 ms, and ends after it has finished. Fails
-   * with NOT_FOUND, JOB_NOT_FOUND; with RESOURCE_EXHAUSTED, TOO_MANY_STREAMS.
+   * Sends the job as it is, then again after each progress, at most once in 100 ms, and ends after it has finished.
+   * Fails with NOT_FOUND, JOB_NOT_FOUND; with RESOURCE_EXHAUSTED, TOO_MANY_STREAMS.
    *
    * @generated from rpc quiver.v1.JobService.WatchJob
    */

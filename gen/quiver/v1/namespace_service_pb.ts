@@ -82,8 +82,8 @@ export const CreateNamespaceResponseSchema: GenMessage<CreateNamespaceResponse> 
   messageDesc(file_quiver_v1_namespace_service, 1);
 
 /**
- * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and which of its
- * namespaces.
+ * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and which of
+ * its namespaces.
  *
  * @generated from message quiver.v1.GetNamespaceRequest
  */
@@ -146,8 +146,8 @@ export const GetNamespaceResponseSchema: GenMessage<GetNamespaceResponse> = /*@_
   messageDesc(file_quiver_v1_namespace_service, 3);
 
 /**
- * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and which page of
- * its namespaces.
+ * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and which page
+ * of its namespaces.
  *
  * @generated from message quiver.v1.ListNamespacesRequest
  */
@@ -181,8 +181,8 @@ export type ListNamespacesRequest = Message<"quiver.v1.ListNamespacesRequest"> &
   maxResults: number;
 
   /**
-   * The next_token of the answer before, to go on after it; all other fields as they were, else INVALID_ARGUMENT,
-   * PAGE_TOKEN_INVALID. Empty: the first page.
+   * The next_token of the answer before, to go on after it; all other fields but max_results as they were, else
+   * INVALID_ARGUMENT, PAGE_TOKEN_INVALID. Empty: the first page.
    *
    * @generated from field: string next_token = 5;
    */
@@ -232,8 +232,8 @@ export const ListNamespacesResponseSchema: GenMessage<ListNamespacesResponse> = 
   messageDesc(file_quiver_v1_namespace_service, 5);
 
 /**
- * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and which of its
- * namespaces to delete.
+ * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and which of
+ * its namespaces to delete.
  *
  * @generated from message quiver.v1.DeleteNamespaceRequest
  */

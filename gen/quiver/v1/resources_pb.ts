@@ -160,8 +160,8 @@ export const IndexSchema: GenMessage<Index> = /*@__PURE__*/
 export type MetadataConfiguration = Message<"quiver.v1.MetadataConfiguration"> & {
   /**
    * The metadata keys that are stored and returned, but not filtered by: at most 10 distinct keys of 1-63 characters.
-   * Default none. Only under these keys may metadata be longer than 2,048 bytes in all, null, nested, or a mixed list. A
-   * filter that names one fails with INVALID_ARGUMENT, FILTER_INVALID.
+   * Default none. Only under these keys may metadata be longer than 2,048 bytes in all, null, nested, or a mixed list.
+   * A filter that names one fails with INVALID_ARGUMENT, FILTER_INVALID.
    *
    * @generated from field: repeated string non_filterable_metadata_keys = 1;
    */
@@ -252,16 +252,16 @@ export type Vector = Message<"quiver.v1.Vector"> & {
   key: string;
 
   /**
-   * The dense values. Written: as many as the index's dimension, else INVALID_ARGUMENT, DIMENSION_MISMATCH. Read: absent
-   * unless return_data was set.
+   * The dense values. Written: as many as the index's dimension, else INVALID_ARGUMENT, DIMENSION_MISMATCH. Read:
+   * absent unless return_data was set.
    *
    * @generated from field: quiver.v1.VectorData data = 2;
    */
   data?: VectorData | undefined;
 
   /**
-   * The sparse values, allowed on dot_product only, else INVALID_ARGUMENT, SPARSE_INVALID. A vector has data, sparse, or
-   * both. Read: absent unless return_data was set, and when it has none.
+   * The sparse values, allowed on dot_product only, else INVALID_ARGUMENT, SPARSE_INVALID. A vector has data, sparse,
+   * or both. Read: absent unless return_data was set, and when it has none.
    *
    * @generated from field: quiver.v1.SparseVector sparse = 3;
    */
@@ -269,9 +269,9 @@ export type Vector = Message<"quiver.v1.Vector"> & {
 
   /**
    * A document for filters and for the caller: at most 50 keys and 40,960 bytes, of which 2,048 filterable. Size = 4 +
-   * the sum of (8 + key + value), a string counting its bytes, a number 4, a boolean 0, a list the sum of (4 + element).
-   * Else INVALID_ARGUMENT, METADATA_TOO_LARGE. Filterable values are strings, numbers, booleans, lists of strings or of
-   * numbers, else INVALID_ARGUMENT, METADATA_INVALID. Read: absent unless return_metadata was set.
+   * the sum of (8 + key + value), a string counting its bytes, a number 4, a boolean 0, a list the sum of (4 +
+   * element). Else INVALID_ARGUMENT, METADATA_TOO_LARGE. Filterable values are strings, numbers, booleans, lists of
+   * strings or of numbers, else INVALID_ARGUMENT, METADATA_INVALID. Read: absent unless return_metadata was set.
    *
    * @generated from field: google.protobuf.Struct metadata = 4;
    */
@@ -307,8 +307,8 @@ export const VectorSchema: GenMessage<Vector> = /*@__PURE__*/
  */
 export type VectorData = Message<"quiver.v1.VectorData"> & {
   /**
-   * The values, each finite after conversion to float32, else INVALID_ARGUMENT, NON_FINITE_VECTOR. On a cosine index not
-   * all 0, else INVALID_ARGUMENT, ZERO_NORM.
+   * The values, each finite after conversion to float32, else INVALID_ARGUMENT, NON_FINITE_VECTOR. On a cosine index
+   * not all 0, else INVALID_ARGUMENT, ZERO_NORM.
    *
    * @generated from field: repeated float float32 = 1;
    */
@@ -444,7 +444,7 @@ export const DistanceMetricSchema: GenEnum<DistanceMetric> = /*@__PURE__*/
  */
 export const DataType = {
   /**
-   * Not given: the same as DATA_TYPE_FLOAT32.
+   * Not given. Creating an index without a data type fails with INVALID_ARGUMENT, INVALID_FIELD.
    *
    * @generated from enum value: DATA_TYPE_UNSPECIFIED = 0;
    */

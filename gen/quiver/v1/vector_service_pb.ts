@@ -20,8 +20,8 @@ export const file_quiver_v1_vector_service: GenFile = /*@__PURE__*/
   fileDesc("Ch5xdWl2ZXIvdjEvdmVjdG9yX3NlcnZpY2UucHJvdG8SCXF1aXZlci52MSLUAQoRUHV0VmVjdG9yc1JlcXVlc3QSGgoSdmVjdG9yX2J1Y2tldF9uYW1lGAEgASgJEhIKCmluZGV4X25hbWUYAiABKAkSEQoJaW5kZXhfYXJuGAMgASgJEhEKCW5hbWVzcGFjZRgEIAEoCRIiCgd2ZWN0b3JzGAUgAygLMhEucXVpdmVyLnYxLlZlY3RvchIsCgxvbl9kdXBsaWNhdGUYBiABKA4yFi5xdWl2ZXIudjEuT25EdXBsaWNhdGUSFwoPaWRlbXBvdGVuY3lfa2V5GAcgASgJIjQKElB1dFZlY3RvcnNSZXNwb25zZRILCgNsc24YASABKAQSEQoJcHV0X2NvdW50GAIgASgEIpgCChRVcGRhdGVWZWN0b3JzUmVxdWVzdBIaChJ2ZWN0b3JfYnVja2V0X25hbWUYASABKAkSEgoKaW5kZXhfbmFtZRgCIAEoCRIRCglpbmRleF9hcm4YAyABKAkSEQoJbmFtZXNwYWNlGAQgASgJEigKB3VwZGF0ZXMYBSADKAsyFy5xdWl2ZXIudjEuVmVjdG9yVXBkYXRlEicKBmZpbHRlchgGIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSLQoMc2V0X21ldGFkYXRhGAcgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIPCgdkcnlfcnVuGAggASgIEhcKD2lkZW1wb3RlbmN5X2tleRgJIAEoCSLAAQoMVmVjdG9yVXBkYXRlEgsKA2tleRgBIAEoCRIjCgRkYXRhGAIgASgLMhUucXVpdmVyLnYxLlZlY3RvckRhdGESJwoGc3BhcnNlGAMgASgLMhcucXVpdmVyLnYxLlNwYXJzZVZlY3RvchItCgxzZXRfbWV0YWRhdGEYBCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EhcKCmlmX3ZlcnNpb24YBSABKARIAIgBAUINCgtfaWZfdmVyc2lvbiJSChVVcGRhdGVWZWN0b3JzUmVzcG9uc2USCwoDbHNuGAEgASgEEhUKDW1hdGNoZWRfY291bnQYAiABKAQSFQoNdXBkYXRlZF9jb3VudBgDIAEoBCKlAQoRR2V0VmVjdG9yc1JlcXVlc3QSGgoSdmVjdG9yX2J1Y2tldF9uYW1lGAEgASgJEhIKCmluZGV4X25hbWUYAiABKAkSEQoJaW5kZXhfYXJuGAMgASgJEhEKCW5hbWVzcGFjZRgEIAEoCRIMCgRrZXlzGAUgAygJEhMKC3JldHVybl9kYXRhGAYgASgIEhcKD3JldHVybl9tZXRhZGF0YRgHIAEoCCJFChJHZXRWZWN0b3JzUmVzcG9uc2USIgoHdmVjdG9ycxgBIAMoCzIRLnF1aXZlci52MS5WZWN0b3ISCwoDbHNuGAIgASgEIskBChREZWxldGVWZWN0b3JzUmVxdWVzdBIaChJ2ZWN0b3JfYnVja2V0X25hbWUYASABKAkSEgoKaW5kZXhfbmFtZRgCIAEoCRIRCglpbmRleF9hcm4YAyABKAkSEQoJbmFtZXNwYWNlGAQgASgJEgwKBGtleXMYBSADKAkSJwoGZmlsdGVyGAYgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBILCgNhbGwYByABKAgSFwoPaWRlbXBvdGVuY3lfa2V5GAggASgJIlQKFURlbGV0ZVZlY3RvcnNSZXNwb25zZRILCgNsc24YASABKAQSFQoNZGVsZXRlZF9jb3VudBgCIAEoBBIXCg9ub3RfZm91bmRfY291bnQYAyABKAQiqAIKEkxpc3RWZWN0b3JzUmVxdWVzdBIaChJ2ZWN0b3JfYnVja2V0X25hbWUYASABKAkSEgoKaW5kZXhfbmFtZRgCIAEoCRIRCglpbmRleF9hcm4YAyABKAkSEQoJbmFtZXNwYWNlGAQgASgJEg4KBnByZWZpeBgFIAEoCRInCgZmaWx0ZXIYBiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EhMKC21heF9yZXN1bHRzGAcgASgNEhIKCm5leHRfdG9rZW4YCCABKAkSFQoNc2VnbWVudF9jb3VudBgJIAEoDRIVCg1zZWdtZW50X2luZGV4GAogASgNEhMKC3JldHVybl9kYXRhGAsgASgIEhcKD3JldHVybl9tZXRhZGF0YRgMIAEoCCJaChNMaXN0VmVjdG9yc1Jlc3BvbnNlEiIKB3ZlY3RvcnMYASADKAsyES5xdWl2ZXIudjEuVmVjdG9yEhIKCm5leHRfdG9rZW4YAiABKAkSCwoDbHNuGAMgASgEIsMDChNRdWVyeVZlY3RvcnNSZXF1ZXN0EhoKEnZlY3Rvcl9idWNrZXRfbmFtZRgBIAEoCRISCgppbmRleF9uYW1lGAIgASgJEhEKCWluZGV4X2FybhgDIAEoCRIRCgluYW1lc3BhY2UYBCABKAkSKwoMcXVlcnlfdmVjdG9yGAUgASgLMhUucXVpdmVyLnYxLlZlY3RvckRhdGESEQoJcXVlcnlfa2V5GAYgASgJEi0KDHF1ZXJ5X3NwYXJzZRgHIAEoCzIXLnF1aXZlci52MS5TcGFyc2VWZWN0b3ISGQoMZGVuc2Vfd2VpZ2h0GAggASgBSACIAQESDQoFdG9wX2sYCSABKA0SJwoGZmlsdGVyGAogASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBITCgtyZXR1cm5fZGF0YRgLIAEoCBIXCg9yZXR1cm5fbWV0YWRhdGEYDCABKAgSFwoPcmV0dXJuX2Rpc3RhbmNlGA0gASgIEigKBnNlYXJjaBgOIAEoCzIYLnF1aXZlci52MS5TZWFyY2hPcHRpb25zEhIKCm5leHRfdG9rZW4YDyABKAlCDwoNX2RlbnNlX3dlaWdodCJWCg1TZWFyY2hPcHRpb25zEhcKDXJlY2FsbF90YXJnZXQYASABKAFIABITCgllZl9zZWFyY2gYAiABKA1IABIPCgVleGFjdBgDIAEoCEgAQgYKBG1vZGUiuAEKFFF1ZXJ5VmVjdG9yc1Jlc3BvbnNlEicKB3ZlY3RvcnMYASADKAsyFi5xdWl2ZXIudjEuUXVlcnlSZXN1bHQSMgoPZGlzdGFuY2VfbWV0cmljGAIgASgOMhkucXVpdmVyLnYxLkRpc3RhbmNlTWV0cmljEhIKCm5leHRfdG9rZW4YAyABKAkSIgoEcGxhbhgEIAEoCzIULnF1aXZlci52MS5RdWVyeVBsYW4SCwoDbHNuGAUgASgEIsgBCgtRdWVyeVJlc3VsdBILCgNrZXkYASABKAkSFQoIZGlzdGFuY2UYAiABKAJIAIgBARIjCgRkYXRhGAMgASgLMhUucXVpdmVyLnYxLlZlY3RvckRhdGESJwoGc3BhcnNlGAQgASgLMhcucXVpdmVyLnYxLlNwYXJzZVZlY3RvchIpCghtZXRhZGF0YRgFIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSDwoHdmVyc2lvbhgGIAEoBEILCglfZGlzdGFuY2UiWAoJUXVlcnlQbGFuEioKCHN0cmF0ZWd5GAEgASgOMhgucXVpdmVyLnYxLlF1ZXJ5U3RyYXRlZ3kSEAoIY29tcGFyZWQYAiABKAQSDQoFZXhhY3QYAyABKAgimAEKGEJhdGNoUXVlcnlWZWN0b3JzUmVxdWVzdBIaChJ2ZWN0b3JfYnVja2V0X25hbWUYASABKAkSEgoKaW5kZXhfbmFtZRgCIAEoCRIRCglpbmRleF9hcm4YAyABKAkSEQoJbmFtZXNwYWNlGAQgASgJEiYKB3F1ZXJpZXMYBSADKAsyFS5xdWl2ZXIudjEuQmF0Y2hRdWVyeSLQAgoKQmF0Y2hRdWVyeRIrCgxxdWVyeV92ZWN0b3IYASABKAsyFS5xdWl2ZXIudjEuVmVjdG9yRGF0YRIRCglxdWVyeV9rZXkYAiABKAkSLQoMcXVlcnlfc3BhcnNlGAMgASgLMhcucXVpdmVyLnYxLlNwYXJzZVZlY3RvchIZCgxkZW5zZV93ZWlnaHQYBCABKAFIAIgBARINCgV0b3BfaxgFIAEoDRInCgZmaWx0ZXIYBiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EhMKC3JldHVybl9kYXRhGAcgASgIEhcKD3JldHVybl9tZXRhZGF0YRgIIAEoCBIXCg9yZXR1cm5fZGlzdGFuY2UYCSABKAgSKAoGc2VhcmNoGAogASgLMhgucXVpdmVyLnYxLlNlYXJjaE9wdGlvbnNCDwoNX2RlbnNlX3dlaWdodCKKAQoZQmF0Y2hRdWVyeVZlY3RvcnNSZXNwb25zZRIsCgdyZXN1bHRzGAEgAygLMhsucXVpdmVyLnYxLkJhdGNoUXVlcnlSZXN1bHQSMgoPZGlzdGFuY2VfbWV0cmljGAIgASgOMhkucXVpdmVyLnYxLkRpc3RhbmNlTWV0cmljEgsKA2xzbhgDIAEoBCKCAQoQQmF0Y2hRdWVyeVJlc3VsdBInCgd2ZWN0b3JzGAEgAygLMhYucXVpdmVyLnYxLlF1ZXJ5UmVzdWx0EiIKBHBsYW4YAiABKAsyFC5xdWl2ZXIudjEuUXVlcnlQbGFuEiEKBWVycm9yGAMgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXMivgEKFEltcG9ydFZlY3RvcnNSZXF1ZXN0EhoKEnZlY3Rvcl9idWNrZXRfbmFtZRgBIAEoCRISCgppbmRleF9uYW1lGAIgASgJEhEKCWluZGV4X2FybhgDIAEoCRIRCgluYW1lc3BhY2UYBCABKAkSIgoHdmVjdG9ycxgFIAMoCzIRLnF1aXZlci52MS5WZWN0b3ISLAoMb25fZHVwbGljYXRlGAYgASgOMhYucXVpdmVyLnYxLk9uRHVwbGljYXRlInUKFUltcG9ydFZlY3RvcnNSZXNwb25zZRILCgNsc24YASABKAQSEQoJcHV0X2NvdW50GAIgASgEEhQKDGZhaWxlZF9jb3VudBgDIAEoBBImCgZlcnJvcnMYBCADKAsyFi5xdWl2ZXIudjEuVmVjdG9yRXJyb3Ii5gEKFEV4cG9ydFZlY3RvcnNSZXF1ZXN0EhoKEnZlY3Rvcl9idWNrZXRfbmFtZRgBIAEoCRISCgppbmRleF9uYW1lGAIgASgJEhEKCWluZGV4X2FybhgDIAEoCRIRCgluYW1lc3BhY2UYBCABKAkSEQoJYWZ0ZXJfa2V5GAUgASgJEg4KBnByZWZpeBgGIAEoCRInCgZmaWx0ZXIYByABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EhMKC3JldHVybl9kYXRhGAggASgIEhcKD3JldHVybl9tZXRhZGF0YRgJIAEoCCJIChVFeHBvcnRWZWN0b3JzUmVzcG9uc2USIgoHdmVjdG9ycxgBIAMoCzIRLnF1aXZlci52MS5WZWN0b3ISCwoDbHNuGAIgASgEIr0BChNXYXRjaFZlY3RvcnNSZXF1ZXN0EhoKEnZlY3Rvcl9idWNrZXRfbmFtZRgBIAEoCRISCgppbmRleF9uYW1lGAIgASgJEhEKCWluZGV4X2FybhgDIAEoCRIRCgluYW1lc3BhY2UYBCABKAkSFQoIZnJvbV9sc24YBSABKARIAIgBARITCgtyZXR1cm5fZGF0YRgGIAEoCBIXCg9yZXR1cm5fbWV0YWRhdGEYByABKAhCCwoJX2Zyb21fbHNuIkwKFFdhdGNoVmVjdG9yc1Jlc3BvbnNlEgsKA2xzbhgBIAEoBBInCgZjaGFuZ2UYAiABKAsyFy5xdWl2ZXIudjEuVmVjdG9yQ2hhbmdlIlEKDFZlY3RvckNoYW5nZRIgCgNwdXQYASABKAsyES5xdWl2ZXIudjEuVmVjdG9ySAASFQoLZGVsZXRlZF9rZXkYAiABKAlIAEIICgZjaGFuZ2UqhgEKDVF1ZXJ5U3RyYXRlZ3kSHgoaUVVFUllfU1RSQVRFR1lfVU5TUEVDSUZJRUQQABIYChRRVUVSWV9TVFJBVEVHWV9FWEFDVBABEhgKFFFVRVJZX1NUUkFURUdZX0dSQVBIEAISIQodUVVFUllfU1RSQVRFR1lfRklMVEVSRURfR1JBUEgQAzLVBgoNVmVjdG9yU2VydmljZRJJCgpQdXRWZWN0b3JzEhwucXVpdmVyLnYxLlB1dFZlY3RvcnNSZXF1ZXN0Gh0ucXVpdmVyLnYxLlB1dFZlY3RvcnNSZXNwb25zZRJSCg1VcGRhdGVWZWN0b3JzEh8ucXVpdmVyLnYxLlVwZGF0ZVZlY3RvcnNSZXF1ZXN0GiAucXVpdmVyLnYxLlVwZGF0ZVZlY3RvcnNSZXNwb25zZRJOCgpHZXRWZWN0b3JzEhwucXVpdmVyLnYxLkdldFZlY3RvcnNSZXF1ZXN0Gh0ucXVpdmVyLnYxLkdldFZlY3RvcnNSZXNwb25zZSIDkAIBElIKDURlbGV0ZVZlY3RvcnMSHy5xdWl2ZXIudjEuRGVsZXRlVmVjdG9yc1JlcXVlc3QaIC5xdWl2ZXIudjEuRGVsZXRlVmVjdG9yc1Jlc3BvbnNlElEKC0xpc3RWZWN0b3JzEh0ucXVpdmVyLnYxLkxpc3RWZWN0b3JzUmVxdWVzdBoeLnF1aXZlci52MS5MaXN0VmVjdG9yc1Jlc3BvbnNlIgOQAgESTwoMUXVlcnlWZWN0b3JzEh4ucXVpdmVyLnYxLlF1ZXJ5VmVjdG9yc1JlcXVlc3QaHy5xdWl2ZXIudjEuUXVlcnlWZWN0b3JzUmVzcG9uc2USXgoRQmF0Y2hRdWVyeVZlY3RvcnMSIy5xdWl2ZXIudjEuQmF0Y2hRdWVyeVZlY3RvcnNSZXF1ZXN0GiQucXVpdmVyLnYxLkJhdGNoUXVlcnlWZWN0b3JzUmVzcG9uc2USVAoNSW1wb3J0VmVjdG9ycxIfLnF1aXZlci52MS5JbXBvcnRWZWN0b3JzUmVxdWVzdBogLnF1aXZlci52MS5JbXBvcnRWZWN0b3JzUmVzcG9uc2UoARJUCg1FeHBvcnRWZWN0b3JzEh8ucXVpdmVyLnYxLkV4cG9ydFZlY3RvcnNSZXF1ZXN0GiAucXVpdmVyLnYxLkV4cG9ydFZlY3RvcnNSZXNwb25zZTABElEKDFdhdGNoVmVjdG9ycxIeLnF1aXZlci52MS5XYXRjaFZlY3RvcnNSZXF1ZXN0Gh8ucXVpdmVyLnYxLldhdGNoVmVjdG9yc1Jlc3BvbnNlMAFiBnByb3RvMw", [file_google_protobuf_struct, file_google_rpc_status, file_quiver_v1_resources]);
 
 /**
- * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and what to store
- * in it. At most 20 MiB as protobuf, else RESOURCE_EXHAUSTED, REQUEST_TOO_LARGE.
+ * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and what to
+ * store in it. At most 20 MiB as protobuf, else RESOURCE_EXHAUSTED, REQUEST_TOO_LARGE.
  *
  * @generated from message quiver.v1.PutVectorsRequest
  */
@@ -69,9 +69,9 @@ export type PutVectorsRequest = Message<"quiver.v1.PutVectorsRequest"> & {
   onDuplicate: OnDuplicate;
 
   /**
-   * Up to 128 characters that the caller chooses anew for each write: a repetition within a day answers what the first one
-   * did and writes nothing. The same key with another request fails with FAILED_PRECONDITION, IDEMPOTENCY_KEY_REUSED.
-   * Empty: none.
+   * Up to 128 characters that the caller chooses anew for each write: a repetition within a day answers what the first
+   * one did and writes nothing. The same key with another request fails with FAILED_PRECONDITION,
+   * IDEMPOTENCY_KEY_REUSED. Empty: none.
    *
    * @generated from field: string idempotency_key = 7;
    */
@@ -114,8 +114,8 @@ export const PutVectorsResponseSchema: GenMessage<PutVectorsResponse> = /*@__PUR
   messageDesc(file_quiver_v1_vector_service, 1);
 
 /**
- * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and what to change
- * in it. Exactly one of updates, and filter with set_metadata; else INVALID_ARGUMENT, INVALID_FIELD.
+ * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and what to
+ * change in it. Exactly one of updates, and filter with set_metadata; else INVALID_ARGUMENT, INVALID_FIELD.
  *
  * @generated from message quiver.v1.UpdateVectorsRequest
  */
@@ -177,9 +177,9 @@ export type UpdateVectorsRequest = Message<"quiver.v1.UpdateVectorsRequest"> & {
   dryRun: boolean;
 
   /**
-   * Up to 128 characters that the caller chooses anew for each write: a repetition within a day answers what the first one
-   * did and writes nothing. The same key with another request fails with FAILED_PRECONDITION, IDEMPOTENCY_KEY_REUSED.
-   * Empty: none.
+   * Up to 128 characters that the caller chooses anew for each write: a repetition within a day answers what the first
+   * one did and writes nothing. The same key with another request fails with FAILED_PRECONDITION,
+   * IDEMPOTENCY_KEY_REUSED. Empty: none.
    *
    * @generated from field: string idempotency_key = 9;
    */
@@ -279,8 +279,8 @@ export const UpdateVectorsResponseSchema: GenMessage<UpdateVectorsResponse> = /*
   messageDesc(file_quiver_v1_vector_service, 4);
 
 /**
- * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and what to answer
- * from it.
+ * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and what to
+ * answer from it.
  *
  * @generated from message quiver.v1.GetVectorsRequest
  */
@@ -314,7 +314,8 @@ export type GetVectorsRequest = Message<"quiver.v1.GetVectorsRequest"> & {
   namespace: string;
 
   /**
-   * The keys: 1-1,000, each 1-1,024 bytes of valid UTF-8, else INVALID_ARGUMENT, INVALID_FIELD. Repeated ones are ignored.
+   * The keys: 1-1,000, each 1-1,024 bytes of valid UTF-8, else INVALID_ARGUMENT, INVALID_FIELD. Repeated ones are
+   * ignored.
    *
    * @generated from field: repeated string keys = 5;
    */
@@ -371,8 +372,8 @@ export const GetVectorsResponseSchema: GenMessage<GetVectorsResponse> = /*@__PUR
   messageDesc(file_quiver_v1_vector_service, 6);
 
 /**
- * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and what to delete
- * from it: exactly one of keys, filter and all, else INVALID_ARGUMENT, INVALID_FIELD.
+ * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and what to
+ * delete from it: exactly one of keys, filter and all, else INVALID_ARGUMENT, INVALID_FIELD.
  *
  * @generated from message quiver.v1.DeleteVectorsRequest
  */
@@ -428,9 +429,9 @@ export type DeleteVectorsRequest = Message<"quiver.v1.DeleteVectorsRequest"> & {
   all: boolean;
 
   /**
-   * Up to 128 characters that the caller chooses anew for each write: a repetition within a day answers what the first one
-   * did and writes nothing. The same key with another request fails with FAILED_PRECONDITION, IDEMPOTENCY_KEY_REUSED.
-   * Empty: none.
+   * Up to 128 characters that the caller chooses anew for each write: a repetition within a day answers what the first
+   * one did and writes nothing. The same key with another request fails with FAILED_PRECONDITION,
+   * IDEMPOTENCY_KEY_REUSED. Empty: none.
    *
    * @generated from field: string idempotency_key = 8;
    */
@@ -480,8 +481,8 @@ export const DeleteVectorsResponseSchema: GenMessage<DeleteVectorsResponse> = /*
   messageDesc(file_quiver_v1_vector_service, 8);
 
 /**
- * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and which page of
- * its vectors.
+ * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and which page
+ * of its vectors.
  *
  * @generated from message quiver.v1.ListVectorsRequest
  */
@@ -537,7 +538,7 @@ export type ListVectorsRequest = Message<"quiver.v1.ListVectorsRequest"> & {
   maxResults: number;
 
   /**
-   * The next_token of the answer before, to go on after it; all other fields as they were except max_results, else
+   * The next_token of the answer before, to go on after it; all other fields but max_results as they were, else
    * INVALID_ARGUMENT, PAGE_TOKEN_INVALID. Empty: the first page.
    *
    * @generated from field: string next_token = 8;
@@ -545,8 +546,8 @@ export type ListVectorsRequest = Message<"quiver.v1.ListVectorsRequest"> & {
   nextToken: string;
 
   /**
-   * Part the list into so many disjoint segments, which together are complete: 1-16, else INVALID_ARGUMENT, INVALID_FIELD.
-   * 0 or absent: not parted.
+   * Part the list into so many disjoint segments, which together are complete: 1-16, else INVALID_ARGUMENT,
+   * INVALID_FIELD. 0 or absent: not parted.
    *
    * @generated from field: uint32 segment_count = 9;
    */
@@ -617,9 +618,9 @@ export const ListVectorsResponseSchema: GenMessage<ListVectorsResponse> = /*@__P
   messageDesc(file_quiver_v1_vector_service, 10);
 
 /**
- * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and what to find in
- * it. The query is one of: query_vector, query_key, query_sparse, or query_vector with query_sparse (hybrid); any other
- * combination fails with INVALID_ARGUMENT, INVALID_FIELD.
+ * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and what to
+ * find in it. The query is one of: query_vector, query_key, query_sparse, or query_vector with query_sparse (hybrid);
+ * any other combination fails with INVALID_ARGUMENT, INVALID_FIELD.
  *
  * @generated from message quiver.v1.QueryVectorsRequest
  */
@@ -691,8 +692,8 @@ export type QueryVectorsRequest = Message<"quiver.v1.QueryVectorsRequest"> & {
   topK: number;
 
   /**
-   * Only vectors whose metadata matches: $eq $ne $gt $gte $lt $lte $in $nin $exists $and $or $not; at most 8 levels, 1,024
-   * nodes and 64 KiB. Absent: all. Empty, or otherwise wrong: INVALID_ARGUMENT, FILTER_INVALID, with the path.
+   * Only vectors whose metadata matches: $eq $ne $gt $gte $lt $lte $in $nin $exists $and $or $not; at most 8 levels,
+   * 1,024 nodes and 64 KiB. Absent: all. Empty, or otherwise wrong: INVALID_ARGUMENT, FILTER_INVALID, with the path.
    *
    * @generated from field: google.protobuf.Struct filter = 10;
    */
@@ -755,8 +756,8 @@ export type SearchOptions = Message<"quiver.v1.SearchOptions"> & {
    */
   mode: {
     /**
-     * The share of the exact top_k to be found in the mean: above 0, at most 1, else INVALID_ARGUMENT, INVALID_FIELD. The
-     * server picks ef_search from the recall that it has measured on the index. A target, not a promise.
+     * The share of the exact top_k to be found in the mean: above 0, at most 1, else INVALID_ARGUMENT, INVALID_FIELD.
+     * The server picks ef_search from the recall that it has measured on the index. A target, not a promise.
      *
      * @generated from field: double recall_target = 1;
      */
@@ -764,8 +765,8 @@ export type SearchOptions = Message<"quiver.v1.SearchOptions"> & {
     case: "recallTarget";
   } | {
     /**
-     * Candidates that are kept while the graph is searched: 1-10,000, else INVALID_ARGUMENT, INVALID_FIELD; a value below
-     * top_k counts as top_k.
+     * Candidates that are kept while the graph is searched: 1-10,000, else INVALID_ARGUMENT, INVALID_FIELD; a value
+     * below top_k counts as top_k.
      *
      * @generated from field: uint32 ef_search = 2;
      */
@@ -852,8 +853,8 @@ export type QueryResult = Message<"quiver.v1.QueryResult"> & {
   key: string;
 
   /**
-   * How far it is from the query, in the unit of the distance metric; smaller is nearer. Absent unless return_distance was
-   * set.
+   * How far it is from the query, in the unit of the distance metric; smaller is nearer. Absent unless return_distance
+   * was set.
    *
    * @generated from field: optional float distance = 2;
    */
@@ -931,7 +932,8 @@ export const QueryPlanSchema: GenMessage<QueryPlan> = /*@__PURE__*/
   messageDesc(file_quiver_v1_vector_service, 15);
 
 /**
- * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and the queries.
+ * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and the
+ * queries.
  *
  * @generated from message quiver.v1.BatchQueryVectorsRequest
  */
@@ -1234,8 +1236,8 @@ export const ImportVectorsResponseSchema: GenMessage<ImportVectorsResponse> = /*
   messageDesc(file_quiver_v1_vector_service, 21);
 
 /**
- * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and what to send
- * from it.
+ * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and what to
+ * send from it.
  *
  * @generated from message quiver.v1.ExportVectorsRequest
  */
@@ -1340,8 +1342,8 @@ export const ExportVectorsResponseSchema: GenMessage<ExportVectorsResponse> = /*
   messageDesc(file_quiver_v1_vector_service, 23);
 
 /**
- * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and which of its
- * changes.
+ * Which index, by bucket and name or by ARN (both or neither fail with INVALID_ARGUMENT, INVALID_FIELD); and which of
+ * its changes.
  *
  * @generated from message quiver.v1.WatchVectorsRequest
  */
@@ -1375,9 +1377,9 @@ export type WatchVectorsRequest = Message<"quiver.v1.WatchVectorsRequest"> & {
   namespace: string;
 
   /**
-   * The first write to send. To resume, 1 more than the lsn of the last message without a change; so no change is missed,
-   * though some may come again. Absent: the first write after this call. Too old, or in the future: OUT_OF_RANGE,
-   * LSN_OUT_OF_RANGE.
+   * The first write to send. To resume, 1 more than the lsn of the last message without a change; so no change is
+   * missed, though some may come again. Absent: the first write after this call. Too old, or in the future:
+   * OUT_OF_RANGE, LSN_OUT_OF_RANGE.
    *
    * @generated from field: optional uint64 from_lsn = 5;
    */
@@ -1419,7 +1421,8 @@ export type WatchVectorsResponse = Message<"quiver.v1.WatchVectorsResponse"> & {
   lsn: bigint;
 
   /**
-   * What changed. Absent: every change up to this lsn has been sent; so after each write, and every few seconds otherwise.
+   * What changed. Absent: every change up to this lsn has been sent; so after each write, and every few seconds
+   * otherwise.
    *
    * @generated from field: quiver.v1.VectorChange change = 2;
    */
@@ -1522,9 +1525,9 @@ export const QueryStrategySchema: GenEnum<QueryStrategy> = /*@__PURE__*/
  * Reads, writes and searches the vectors of an index.
  *
  * A write is durable and visible to every later read once it is answered, and each call is all-or-nothing. Every write
- * answers its lsn, a number that grows with each write on the server; every read answers the lsn that it saw. Every call
- * fails with NOT_FOUND, BUCKET_NOT_FOUND or INDEX_NOT_FOUND, and with INVALID_ARGUMENT, MALFORMED_REQUEST, when it cannot
- * be read; writes with RESOURCE_EXHAUSTED: RATE_LIMIT, ITEM_LIMIT, DISK_FULL, MEMORY_FULL, INGEST_BACKLOG or
+ * answers its lsn, a number that grows with each write on the server; every read answers the lsn that it saw. Every
+ * call fails with NOT_FOUND, BUCKET_NOT_FOUND or INDEX_NOT_FOUND, and with INVALID_ARGUMENT, MALFORMED_REQUEST, when it
+ * cannot be read; writes with RESOURCE_EXHAUSTED: RATE_LIMIT, ITEM_LIMIT, DISK_FULL, MEMORY_FULL, INGEST_BACKLOG or
  * REQUEST_TOO_LARGE, and then nothing was written; with UNAVAILABLE: STORAGE_READ_ONLY, WRITE_OUTCOME_UNKNOWN or
  * SHUTTING_DOWN, and then something may have been.
  *
@@ -1566,8 +1569,8 @@ export const VectorService: GenService<{
     output: typeof GetVectorsResponseSchema;
   },
   /**
-   * Deletes vectors by key, by filter, or all of a namespace; keys that are absent are fine. Fails with INVALID_ARGUMENT:
-   * INVALID_FIELD or FILTER_INVALID; with FAILED_PRECONDITION, IDEMPOTENCY_KEY_REUSED.
+   * Deletes vectors by key, by filter, or all of a namespace; keys that are absent are fine. Fails with
+   * INVALID_ARGUMENT: INVALID_FIELD or FILTER_INVALID; with FAILED_PRECONDITION, IDEMPOTENCY_KEY_REUSED.
    *
    * @generated from rpc quiver.v1.VectorService.DeleteVectors
    */
@@ -1577,8 +1580,8 @@ export const VectorService: GenService<{
     output: typeof DeleteVectorsResponseSchema;
   },
   /**
-   * Lists the vectors of a namespace by key, in byte order, a page at a time or in disjoint segments side by side. Fails
-   * with INVALID_ARGUMENT: INVALID_FIELD, FILTER_INVALID or PAGE_TOKEN_INVALID.
+   * Lists the vectors of a namespace by key, in byte order, a page at a time or in disjoint segments side by side.
+   * Fails with INVALID_ARGUMENT: INVALID_FIELD, FILTER_INVALID or PAGE_TOKEN_INVALID.
    *
    * @generated from rpc quiver.v1.VectorService.ListVectors
    */
@@ -1588,9 +1591,9 @@ export const VectorService: GenService<{
     output: typeof ListVectorsResponseSchema;
   },
   /**
-   * Answers the vectors nearest to a query. Fails with INVALID_ARGUMENT: DIMENSION_MISMATCH, NON_FINITE_VECTOR, ZERO_NORM,
-   * SPARSE_INVALID, FILTER_INVALID, PAGE_TOKEN_INVALID or INVALID_FIELD; with NOT_FOUND, VECTOR_NOT_FOUND, when query_key is
-   * absent.
+   * Answers the vectors nearest to a query. Fails with INVALID_ARGUMENT: DIMENSION_MISMATCH, NON_FINITE_VECTOR,
+   * ZERO_NORM, SPARSE_INVALID, FILTER_INVALID, PAGE_TOKEN_INVALID or INVALID_FIELD; with NOT_FOUND, VECTOR_NOT_FOUND,
+   * when query_key is absent.
    *
    * @generated from rpc quiver.v1.VectorService.QueryVectors
    */
@@ -1612,8 +1615,8 @@ export const VectorService: GenService<{
   },
   /**
    * Stores any number of vectors from a stream: the first message says where, all may carry vectors. Each message is a
-   * write of its own: a vector that is refused is counted and listed, the others of the message are stored together. What
-   * was stored stays when the stream breaks; sending it again changes nothing. Fails with RESOURCE_EXHAUSTED,
+   * write of its own: a vector that is refused is counted and listed, the others of the message are stored together.
+   * What was stored stays when the stream breaks; sending it again changes nothing. Fails with RESOURCE_EXHAUSTED,
    * TOO_MANY_STREAMS, and otherwise as PutVectors. Browsers cannot send streams: they use PutVectors.
    *
    * @generated from rpc quiver.v1.VectorService.ImportVectors
@@ -1624,8 +1627,8 @@ export const VectorService: GenService<{
     output: typeof ImportVectorsResponseSchema;
   },
   /**
-   * Sends all vectors of a namespace by key, in byte order, as they were at one lsn. To resume, call again with after_key.
-   * Fails with INVALID_ARGUMENT: INVALID_FIELD or FILTER_INVALID; with RESOURCE_EXHAUSTED, TOO_MANY_STREAMS.
+   * Sends all vectors of a namespace by key, in byte order, as they were at one lsn. To resume, call again with
+   * after_key. Fails with INVALID_ARGUMENT: INVALID_FIELD or FILTER_INVALID; with RESOURCE_EXHAUSTED, TOO_MANY_STREAMS.
    *
    * @generated from rpc quiver.v1.VectorService.ExportVectors
    */
@@ -1635,9 +1638,9 @@ export const VectorService: GenService<{
     output: typeof ExportVectorsResponseSchema;
   },
   /**
-   * Sends every change to the vectors of a namespace in the order of the writes, until the caller ends it. To resume, call
-   * again with from_lsn. Fails with OUT_OF_RANGE, LSN_OUT_OF_RANGE, when from_lsn is no longer kept or not yet reached;
-   * with RESOURCE_EXHAUSTED: TOO_MANY_STREAMS, or WATCH_BEHIND when the caller reads too slowly.
+   * Sends every change to the vectors of a namespace in the order of the writes, until the caller ends it. To resume,
+   * call again with from_lsn. Fails with OUT_OF_RANGE, LSN_OUT_OF_RANGE, when from_lsn is no longer kept or not yet
+   * reached; with RESOURCE_EXHAUSTED: TOO_MANY_STREAMS, or WATCH_BEHIND when the caller reads too slowly.
    *
    * @generated from rpc quiver.v1.VectorService.WatchVectors
    */
