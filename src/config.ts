@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { QuiverError } from "./errors.ts";
+import { LOG_LEVELS, type LogLevel } from "./log.ts";
 
 /** What a server runs with. Every field is set and checked. */
 export interface Config {
@@ -20,9 +21,6 @@ export interface Config {
   readonly region: string;
   readonly account: string;
 }
-
-export type LogLevel = (typeof LOG_LEVELS)[number];
-const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 
 interface Option<Value> {
   readonly flag: string;

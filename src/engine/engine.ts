@@ -107,7 +107,11 @@ export interface ListOptions {
   readonly projection: Projection;
 }
 
+/** What an index can do right now: answer at all, answer by graph. */
+export type IndexState = "loading" | "building" | "ready";
+
 export interface IndexStats {
+  readonly state: IndexState;
   readonly vectorCount: number;
   /** Live vectors that are not in a graph yet; queries compare them exactly. */
   readonly unindexedVectors: number;
@@ -121,9 +125,6 @@ export interface IndexStats {
     readonly disk: number;
   };
 }
-
-/** What an index can do right now: answer at all, answer by graph. */
-export type IndexState = "loading" | "building" | "ready";
 
 /** Names in ascending byte order. */
 export interface PageOptions {
@@ -139,8 +140,14 @@ export interface Page<T> {
 }
 
 export interface Engine {
+  /** "embedded" or "postgres". */
+  readonly name: string;
+  /** Number of the layout of the stored data. */
+  readonly formatVersion: number;
   /** The sequence number of the last write that reads see. */
   readonly lsn: number;
+  /** True after a storage fault: writes are refused until a restart. */
+  readonly readOnly: boolean;
 
   createBucket(bucket: Bucket): Promise<void>;
   getBucket(name: string): Promise<Bucket>;

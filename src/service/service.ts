@@ -1,4 +1,5 @@
 import type { Engine } from "../engine/engine.ts";
+import { Admin } from "./admin.ts";
 import { Buckets } from "./buckets.ts";
 import { Indexes } from "./indexes.ts";
 import type { ArnScope } from "./names.ts";
@@ -9,6 +10,7 @@ export interface Service {
   readonly buckets: Buckets;
   readonly indexes: Indexes;
   readonly vectors: Vectors;
+  readonly admin: Admin;
 }
 
 export function createService(engine: Engine, scope: ArnScope): Service {
@@ -16,5 +18,6 @@ export function createService(engine: Engine, scope: ArnScope): Service {
     buckets: new Buckets(engine, scope),
     indexes: new Indexes(engine, scope),
     vectors: new Vectors(engine, scope),
+    admin: new Admin(engine, scope),
   };
 }

@@ -13,7 +13,8 @@ const FLOORS: readonly (readonly string[])[] = [
   ["src/service"],
   ["src/engine"],
   ["src/filter", "native", "gen"],
-  ["src/config.ts", "src/log.ts"],
+  ["src/config.ts"],
+  ["src/log.ts", "src/version.ts"],
   ["src/errors.ts"],
 ];
 

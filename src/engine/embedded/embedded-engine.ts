@@ -14,6 +14,7 @@ import type {
 } from "../engine.ts";
 import { Catalog, type IndexRecord } from "./catalog.ts";
 import { GraphBuilder } from "./graph-builder.ts";
+import { FORMAT_VERSION } from "./layout.ts";
 import { readFailed, Store } from "./store.ts";
 import { VectorIndex } from "./vector-index.ts";
 
@@ -36,6 +37,8 @@ export async function openEmbeddedEngine(options: EmbeddedEngineOptions): Promis
 }
 
 class EmbeddedEngine implements Engine {
+  readonly name = "embedded";
+  readonly formatVersion = FORMAT_VERSION;
   readonly #store: Store;
   readonly #catalog: Catalog;
   readonly #builder: GraphBuilder;
@@ -74,6 +77,10 @@ class EmbeddedEngine implements Engine {
 
   get lsn(): number {
     return this.#store.lsn;
+  }
+
+  get readOnly(): boolean {
+    return this.#store.readOnly;
   }
 
   createBucket(bucket: Bucket): Promise<void> {

@@ -50,6 +50,10 @@ export class Store {
     return this.#appliedLsn;
   }
 
+  get readOnly(): boolean {
+    return this.#readOnly !== undefined;
+  }
+
   /**
    * Commits what `fill` puts into the batch and then calls `apply`; both get the write's lsn. Resolves to it. Without an
    * await before the batch is handed over, so calls made in one turn keep their order.

@@ -120,6 +120,7 @@ export class VectorIndex {
     const parts = [...this.#partitions.values()].map((partition) => ({ partition, stats: partition.stats() }));
     const sum = (of: (part: (typeof parts)[number]) => number) => parts.reduce((total, part) => total + of(part), 0);
     return {
+      state: this.state,
       vectorCount: sum(({ partition }) => partition.size),
       unindexedVectors: sum(({ stats }) => stats.unindexed),
       deletedVectors: sum(({ stats }) => stats.deleted),

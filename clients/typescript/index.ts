@@ -1,0 +1,23 @@
+/**
+ * The TypeScript client of Quiver, for Node and browsers: `Quiver` for everyday work, and the generated services for
+ * everything else.
+ */
+export * as bucketService from "../../gen/quiver/v1/bucket_service_pb.ts";
+export * as indexService from "../../gen/quiver/v1/index_service_pb.ts";
+export * as resources from "../../gen/quiver/v1/resources_pb.ts";
+export * as vectorService from "../../gen/quiver/v1/vector_service_pb.ts";
+export { reasonOf } from "./error.ts";
+export { Bucket, Index, Quiver } from "./quiver.ts";
+export type {
+  CreateIndexOptions,
+  DistanceMetric,
+  ListOptions,
+  Metadata,
+  Projection,
+  QueryAnswer,
+  QueryOptions,
+  QuiverOptions,
+  ScoredVector,
+  StoredVector,
+  VectorInput,
+} from "./types.ts";

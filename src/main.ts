@@ -1,0 +1,51 @@
+import { resolve } from "node:path";
+import { describeOptions, readConfig } from "./config.ts";
+import { QuiverError } from "./errors.ts";
+import { openLog } from "./log.ts";
+import { buildServer } from "./server.ts";
+import { VERSION } from "./version.ts";
+
+const HELP = `Quiver ${VERSION}: a self-hosted vector store
+
+Usage: npm start -- [options]
+
+  --config         QUIVER_CONFIG        JSON file with the long names below as keys, in camelCase
+${describeOptions()}
+  --help, --version
+`;
+
+async function main(args: readonly string[]): Promise<void> {
+  if (args.includes("--help")) return void process.stdout.write(HELP);
+  if (args.includes("--version")) return void process.stdout.write(`${VERSION}\n`);
+  const config = readConfig(args, process.env);
+  const log = openLog({ level: config.logLevel, to: "stderr" });
+  const server = await buildServer(config, log);
+  const url = await server.listen().catch(async (error: unknown) => {
+    await server.close();
+    throw error;
+  });
+  process.stdout.write(`Quiver ${VERSION} serves gRPC, gRPC-Web and Connect at ${url}
+  data    ${resolve(config.data)}
+  access  open to everyone who reaches this address: there are no access keys
+  next    npm run demo
+`);
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.once(signal, () => {
+      log.info({ signal }, "Shutting down");
+      server.close().then(
+        () => process.exit(0),
+        (err: unknown) => {
+          log.fatal({ err }, "Cannot shut down cleanly");
+          process.exit(1);
+        },
+      );
+    });
+  }
+}
+
+main(process.argv.slice(2)).catch((error: unknown) => {
+  // What a person can mend is one line; anything else is a defect and shows where it comes from.
+  const shown = error instanceof QuiverError ? error.message : (error as Error).stack;
+  process.stderr.write(`quiver: ${shown}\n`);
+  process.exit(1);
+});

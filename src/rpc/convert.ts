@@ -1,0 +1,84 @@
+import type { JsonObject } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { DataType, DistanceMetric } from "../../gen/quiver/v1/resources_pb.ts";
+import type * as domain from "../engine/engine.ts";
+import { invalidField, QuiverError } from "../errors.ts";
+import type { BucketWithArn } from "../service/buckets.ts";
+import type { IndexWithArn } from "../service/indexes.ts";
+
+/** Domain values to messages of quiver.v1 and back. Nothing is checked here but what the domain cannot express. */
+
+const METRICS: Readonly<Record<domain.DistanceMetric, DistanceMetric>> = {
+  cosine: DistanceMetric.COSINE,
+  euclidean: DistanceMetric.EUCLIDEAN,
+  dot_product: DistanceMetric.DOT_PRODUCT,
+};
+
+export function toMetric(metric: domain.DistanceMetric): DistanceMetric {
+  return METRICS[metric];
+}
+
+/** Undefined for DISTANCE_METRIC_UNSPECIFIED and for numbers that are no metric. */
+export function fromMetric(metric: DistanceMetric): domain.DistanceMetric | undefined {
+  const names = Object.keys(METRICS) as domain.DistanceMetric[];
+  return names.find((name) => METRICS[name] === metric);
+}
+
+export function assertDataType(dataType: DataType): void {
+  if (dataType === DataType.FLOAT32) return;
+  throw invalidField("data_type", `Must be DATA_TYPE_FLOAT32, got ${dataType}`);
+}
+
+export function toBucket({ name, arn, createdAt, tags }: BucketWithArn) {
+  return { vectorBucketName: name, vectorBucketArn: arn, creationTime: timestampFromMs(createdAt), tags };
+}
+
+export function toIndex(index: IndexWithArn) {
+  return {
+    vectorBucketName: index.bucket,
+    indexName: index.index,
+    indexArn: index.arn,
+    creationTime: timestampFromMs(index.createdAt),
+    dataType: DataType.FLOAT32,
+    dimension: index.dimension,
+    distanceMetric: toMetric(index.distanceMetric),
+    metadataConfiguration: { nonFilterableMetadataKeys: [...index.nonFilterableMetadataKeys] },
+    hnsw: { m: index.m, efConstruction: index.efConstruction },
+    deletionProtection: index.deletionProtection,
+    tags: index.tags,
+  };
+}
+
+export function toVector({ key, version, data, metadata }: domain.Vector) {
+  return {
+    key,
+    version: BigInt(version),
+    ...(data && { data: toVectorData(data) }),
+    ...(metadata && { metadata: metadata as JsonObject }),
+  };
+}
+
+export function toScoredVector(vector: domain.ScoredVector, returnDistance: boolean) {
+  return { ...toVector(vector), ...(returnDistance && { distance: vector.distance }) };
+}
+
+function toVectorData(data: Float32Array) {
+  return { float32: Array.from(data) };
+}
+
+/** As stored: what is not a float32 is rounded to the nearest one, what is too large becomes infinite. */
+export function fromFloats(values: readonly number[]): Float32Array {
+  const floats = new Float32Array(values.length);
+  for (let i = 0; i < values.length; i++) floats[i] = values[i] as number;
+  return floats;
+}
+
+/** Refuses fields that this version does not serve yet: `given` says which of them the request sets. */
+export function assertImplemented(given: Readonly<Record<string, boolean>>): void {
+  for (const [field, isGiven] of Object.entries(given)) {
+    if (!isGiven) continue;
+    const description =
+      "Not served by this version; leave it out. docs/reference/unimplemented.md lists what is missing";
+    throw new QuiverError("NOT_IMPLEMENTED", `${field}: ${description}`, { violations: [{ field, description }] });
+  }
+}

@@ -1,0 +1,49 @@
+import type { ServiceImpl } from "@connectrpc/connect";
+import { type IndexService, IndexState } from "../../../gen/quiver/v1/index_service_pb.ts";
+import type { Service } from "../../service/service.ts";
+import { assertDataType, fromMetric, toIndex } from "../convert.ts";
+
+export function indexService({ indexes }: Service): Partial<ServiceImpl<typeof IndexService>> {
+  return {
+    async createIndex(request) {
+      assertDataType(request.dataType);
+      const { arn } = await indexes.create({
+        vectorBucketName: request.vectorBucketName,
+        vectorBucketArn: request.vectorBucketArn,
+        indexName: request.indexName,
+        dimension: request.dimension,
+        distanceMetric: fromMetric(request.distanceMetric),
+        nonFilterableMetadataKeys: request.metadataConfiguration?.nonFilterableMetadataKeys ?? [],
+        m: request.hnsw?.m ?? 0,
+        efConstruction: request.hnsw?.efConstruction ?? 0,
+        deletionProtection: request.deletionProtection,
+        tags: request.tags,
+      });
+      return { indexArn: arn };
+    },
+    async getIndex(request) {
+      return { index: toIndex(await indexes.get(request)) };
+    },
+    async listIndexes(request) {
+      const { items, nextToken } = await indexes.list(request);
+      return { indexes: items.map(toIndex), nextToken };
+    },
+    async deleteIndex(request) {
+      await indexes.delete(request);
+      return {};
+    },
+    async getIndexStats(request) {
+      const stats = await indexes.stats(request);
+      const { vectors, graph, keys, disk } = stats.bytes;
+      return {
+        vectorCount: BigInt(stats.vectorCount),
+        unindexedVectors: BigInt(stats.unindexedVectors),
+        deletedVectors: BigInt(stats.deletedVectors),
+        bytes: { vectors: BigInt(vectors), graph: BigInt(graph), keys: BigInt(keys), disk: BigInt(disk) },
+        state: STATES[stats.state],
+      };
+    },
+  };
+}
+
+const STATES = { loading: IndexState.LOADING, building: IndexState.BUILDING, ready: IndexState.READY } as const;

@@ -1,0 +1,101 @@
+import { mkdirSync, readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import type { Config } from "./config.ts";
+import { openEmbeddedEngine } from "./engine/embedded/embedded-engine.ts";
+import type { Engine } from "./engine/engine.ts";
+import { QuiverError } from "./errors.ts";
+import { openPort, type Port } from "./http/port.ts";
+import { createRoutes, type Readiness } from "./http/routes.ts";
+import type { Log } from "./log.ts";
+import { createRpcHandler } from "./rpc/handler.ts";
+import { createServices } from "./rpc/services/all.ts";
+import { createService } from "./service/service.ts";
+import { VERSION } from "./version.ts";
+
+/** A server that is put together but not yet reachable. */
+export interface Server {
+  /** Opens the port; resolves to its URL. Fails with one clear sentence when the port is taken. */
+  listen(): Promise<string>;
+  /** Finishes the calls in flight, within 15 s, and closes the store. */
+  close(): Promise<void>;
+}
+
+const DRAIN_MS = 10_000;
+
+/** Opens the store and puts the parts together. Indexes load in the background. */
+export async function buildServer(config: Config, log: Log): Promise<Server> {
+  const tls = readTls(config);
+  const engine = await openEngine(config, log);
+  const shutdown = new AbortController();
+  const scope = { region: config.region, account: config.account };
+  const answerRpc = createRpcHandler({
+    services: createServices(createService(engine, scope)),
+    log,
+    corsOrigins: config.corsOrigins,
+    shutdown: shutdown.signal,
+  });
+  const answerRoute = createRoutes({ name: "Quiver", version: VERSION, readiness: () => readinessOf(engine) });
+  let port: Port | undefined;
+  return {
+    async listen() {
+      port = await openPort({
+        host: config.host,
+        port: config.port,
+        ...(tls && { tls }),
+        handler: (request, response) => answerRpc(request, response) || answerRoute(request, response),
+        log,
+      }).catch((error: NodeJS.ErrnoException) => {
+        throw listeningFailed(config, error);
+      });
+      return port.url;
+    },
+    async close() {
+      shutdown.abort();
+      await port?.drain(DRAIN_MS);
+      await engine.close();
+    },
+  };
+}
+
+function openEngine({ data }: Config, log: Log): Promise<Engine> {
+  const path = resolve(data);
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (cause) {
+    const message = `Cannot make the data directory "${path}": ${(cause as Error).message}; choose another with --data`;
+    throw new QuiverError("INVALID_FIELD", message, { cause });
+  }
+  return openEmbeddedEngine({ path, onBackgroundError: (message, err) => log.error({ err }, message) });
+}
+
+/** Ready once every index can answer; an index whose graph is being built answers exactly meanwhile. */
+function readinessOf(engine: Engine): Readiness {
+  const states = engine.indexStates();
+  return {
+    ready: states.every(({ state }) => state !== "loading"),
+    indexes: Object.fromEntries(states.map(({ bucket, index, state }) => [`${bucket}/${index}`, state])),
+  };
+}
+
+function readTls({ tlsCert, tlsKey }: Config) {
+  if (tlsCert === undefined || tlsKey === undefined) return undefined;
+  const read = (what: string, path: string) => {
+    try {
+      return readFileSync(path);
+    } catch (cause) {
+      throw new QuiverError("INVALID_FIELD", `Cannot read ${what} "${path}": ${(cause as Error).message}`, { cause });
+    }
+  };
+  return { cert: read("--tls-cert", tlsCert), key: read("--tls-key", tlsKey) };
+}
+
+function listeningFailed({ host, port }: Config, cause: NodeJS.ErrnoException): QuiverError {
+  const reasons: Readonly<Record<string, string>> = {
+    EADDRINUSE: "the port is taken; stop what uses it or choose another with --port",
+    EACCES: "ports below 1024 need privileges; choose another with --port",
+    EADDRNOTAVAIL: "this machine has no such address; choose another with --host",
+    ENOTFOUND: "the name is unknown; choose another with --host",
+  };
+  const problem = reasons[cause.code ?? ""] ?? cause.message;
+  return new QuiverError("INVALID_FIELD", `Cannot listen on ${host}:${port}: ${problem}`, { cause });
+}

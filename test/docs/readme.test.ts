@@ -1,0 +1,44 @@
+import assert from "node:assert/strict";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { test } from "node:test";
+import { findProgram, run } from "../support/command.ts";
+import { startServer } from "../support/server.ts";
+
+const root = resolve(import.meta.dirname, "../..");
+const readme = readFileSync(join(root, "README.md"), "utf8");
+const DOCUMENTED_HOST = "127.0.0.1:8080";
+
+test("the curl and grpcurl calls of the README work one after the other", async (t) => {
+  const { url } = await startServer(t);
+  const snippets = codeBlocks("sh").map((code) => code.replaceAll(DOCUMENTED_HOST, new URL(url).host));
+  const curl = snippets.find((code) => code.startsWith("curl")) ?? "";
+  assert.equal(curl.match(/^curl /gm)?.length, 3);
+  assert.match(await run("sh", ["-ec", curl.replaceAll("curl -H", "curl --fail-with-body -sS -H")]), /"putCount":"1"/);
+  const grpcurl = snippets.find((code) => code.startsWith("grpcurl")) ?? "";
+  if (!findProgram(t, "grpcurl", "go install github.com/fullstorydev/grpcurl/cmd/grpcurl@latest")) return;
+  assert.match(await run("sh", ["-ec", grpcurl]), /"key": "dune"/);
+});
+
+test("the TypeScript of the README works", async (t) => {
+  const { url } = await startServer(t);
+  const [code = ""] = codeBlocks("ts");
+  // Inside the project, so that the client's package is found.
+  const file = join(root, `readme-snippet-${process.pid}.ts`);
+  t.after(() => rmSync(file, { force: true }));
+  writeFileSync(file, code.replaceAll(`http://${DOCUMENTED_HOST}`, url));
+  assert.match(await run(process.execPath, [file], { cwd: root }), /^dune \{ year: 1965 \}/);
+});
+
+test("the README's links lead to files and folders", () => {
+  const targets = [...readme.matchAll(/\]\(([^)#]+)[^)]*\)/g)].map(([, target = ""]) => target);
+  assert.ok(targets.length > 3);
+  assert.deepEqual(
+    targets.filter((target) => !existsSync(join(root, target))),
+    [],
+  );
+});
+
+function codeBlocks(language: string): string[] {
+  return [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, "gms"))].map(([, code]) => code ?? "");
+}

@@ -1,0 +1,69 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { resolve } from "node:path";
+import { createInterface } from "node:readline";
+import type { TestContext } from "node:test";
+import { temporaryDirectory } from "./temporary-directory.ts";
+
+const main = resolve(import.meta.dirname, "../../src/main.ts");
+
+/** A server in a process of its own, as a user runs it. */
+export class ServerProcess {
+  readonly url: string;
+  readonly data: string;
+  readonly #child: ChildProcess;
+
+  private constructor(url: string, data: string, child: ChildProcess) {
+    this.url = url;
+    this.data = data;
+    this.#child = child;
+  }
+
+  /** Starts one on a free port and resolves once it serves; rejects with what it wrote when it does not. */
+  static async start(data: string, args: readonly string[] = []): Promise<ServerProcess> {
+    const all = [main, "--port", "0", "--data", data, "--log-level", "warn", ...args];
+    const child = spawn(process.execPath, all, { stdio: ["ignore", "pipe", "pipe"] });
+    let complaints = "";
+    child.stderr.setEncoding("utf8").on("data", (chunk) => {
+      complaints += chunk;
+    });
+    for await (const line of createInterface({ input: child.stdout })) {
+      const url = / at (https?:\/\/\S+)$/.exec(line)?.[1];
+      if (!url) continue;
+      child.stdout.resume();
+      return new ServerProcess(url, data, child);
+    }
+    if (child.exitCode === null) await once(child, "exit");
+    throw new Error(`The server ended with ${child.exitCode}: ${complaints}`);
+  }
+
+  /** Ends it as a crash of the machine's memory would: no handler runs. */
+  async kill(): Promise<void> {
+    await this.#end("SIGKILL");
+  }
+
+  /** Ends it as a service manager does, and resolves to its exit code. */
+  async stop(): Promise<number | null> {
+    await this.#end("SIGTERM");
+    return this.#child.exitCode;
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const exit = once(this.#child, "exit");
+    this.#child.kill(signal);
+    await exit;
+  }
+}
+
+/** A server on a temporary directory that ends with the test. */
+export async function startServer(t: Pick<TestContext, "after">, args: readonly string[] = []): Promise<ServerProcess> {
+  let server: ServerProcess | undefined;
+  t.after(() => server?.kill());
+  server = await ServerProcess.start(temporaryDirectory(t), args);
+  return server;
+}
