@@ -1,0 +1,94 @@
+import { Code, ConnectError, type ContextKey, createContextKey, type HandlerContext } from "@connectrpc/connect";
+import type { QuiverError } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { overwriteError, reasonOf, toConnectError, toRequestError } from "./error.ts";
+
+/**
+ * How far a call has come. Until its handler is entered, connect is decoding the request, and what fails is the
+ * client's fault.
+ */
+type Stage = "request" | "handler";
+
+/** One call from its headers to its log line. */
+export interface Call {
+  readonly requestId: string;
+  /** As in the request's path: `quiver.v1.VectorService/PutVectors`. */
+  readonly method: string;
+  /** Aborted when the server shuts down: calls that never end by themselves end then. */
+  readonly shutdown: AbortSignal;
+  /** Counts the bytes of the request. */
+  readonly lease: { readonly total: number };
+  /** Why the call is refused before its body is read. */
+  readonly refusal: QuiverError | undefined;
+  stage: Stage;
+}
+
+const NO_CALL: Call = {
+  requestId: "",
+  method: "",
+  shutdown: new AbortController().signal,
+  lease: { total: 0 },
+  refusal: undefined,
+  stage: "request",
+};
+
+/** Under which handlers find their call: `context.values.get(callKey)`. */
+export const callKey: ContextKey<Call> = createContextKey<Call>(NO_CALL, { description: "call" });
+
+type AbortableContext = HandlerContext & { abort(reason?: unknown): void };
+
+/**
+ * Follows a call to its end: gives errors that connect raised by itself their reason, and writes the log line.
+ *
+ * Connect offers no hook for such errors, but it tells the context about every error before it sends that same object,
+ * and about every end without one. test/rpc/errors.test.ts holds this for each protocol.
+ */
+export function followCall(context: HandlerContext, call: Call, log: Log): void {
+  const controller = context as AbortableContext;
+  const abort = controller.abort;
+  const startedAt = performance.now();
+  let ended = false;
+  controller.abort = (thrown) => {
+    if (!ended) {
+      ended = true;
+      const error = thrown === undefined ? undefined : settleError(thrown, call);
+      logCall(log, context.protocolName, call, { error, durationMs: performance.now() - startedAt });
+    }
+    abort(thrown);
+  };
+}
+
+function settleError(thrown: unknown, call: Call): ConnectError {
+  const settled = call.stage === "request" ? toRequestError(thrown) : toConnectError(thrown, call.requestId);
+  if (thrown instanceof ConnectError && thrown !== settled) overwriteError(thrown, settled);
+  return settled;
+}
+
+interface CallEnd {
+  readonly error: ConnectError | undefined;
+  readonly durationMs: number;
+}
+
+/** Writes one line for a call that has ended; an error line with the cause when the server is at fault. */
+function logCall(log: Log, protocol: string, call: Call, { error, durationMs }: CallEnd): void {
+  const line = {
+    requestId: call.requestId,
+    method: call.method,
+    protocol,
+    code: error === undefined ? "OK" : codeName(error.code),
+    ...(error === undefined ? {} : { reason: reasonOf(error) }),
+    durationMs: Math.round(durationMs * 1_000) / 1_000,
+    bytesReceived: call.lease.total,
+  };
+  if (error === undefined) log.info(line, "Call");
+  else if (isServerFault(error.code)) log.error({ ...line, err: error.cause ?? error }, error.rawMessage);
+  else log.info(line, error.rawMessage);
+}
+
+function isServerFault(code: Code): boolean {
+  return code === Code.Internal || code === Code.Unknown || code === Code.DataLoss;
+}
+
+function codeName(code: Code): string {
+  return code === Code.Canceled ? "CANCELLED" : (Code[code] ?? "").replace(/(?<=[a-z])[A-Z]/g, "_$&").toUpperCase();
+}

@@ -1,0 +1,240 @@
+import { randomUUID } from "node:crypto";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
+import { base64Decode } from "@bufbuild/protobuf/wire";
+import { createConnectRouter, createContextValues, type HandlerContext } from "@connectrpc/connect";
+import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
+import {
+  compressionGzip,
+  universalRequestFromNodeRequest,
+  universalResponseToNodeResponse,
+} from "@connectrpc/connect-node";
+import { Health } from "../../gen/grpc/health/v1/health_pb.ts";
+import { QuiverError } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { type Call, callKey, followCall } from "./call.ts";
+import { applyCors } from "./cors.ts";
+import { notImplemented, type RpcService } from "./define-service.ts";
+import { toConnectError, toRequestError } from "./error.ts";
+import { guardCall } from "./interceptor.ts";
+import { createMemoryBudget, type Lease } from "./memory-budget.ts";
+import { explainStatus, refusalResponse } from "./refusal.ts";
+import { readRequestBody } from "./request-body.ts";
+import { dropDistantDeadline, requestFormat } from "./request-format.ts";
+import { createFieldCounter } from "./wire-scan.ts";
+
+export interface RpcLimits {
+  /** The largest binary message, after decompression, in bytes. Default 20 MiB. */
+  maxMessageBytes: number;
+  /** The largest JSON message in bytes: numbers take up to five times their binary size as text. Default 100 MiB. */
+  maxJsonBytes: number;
+  /** The most fields in one binary message, at every depth; numbers in lists do not count. Default 500,000. */
+  maxFields: number;
+  /** The most bytes of unfinished requests in memory, over all connections. Default 512 MiB. */
+  maxBufferedBytes: number;
+}
+
+export const DEFAULT_RPC_LIMITS: Readonly<RpcLimits> = Object.freeze({
+  maxMessageBytes: 20 * 1024 * 1024,
+  maxJsonBytes: 100 * 1024 * 1024,
+  maxFields: 500_000,
+  maxBufferedBytes: 512 * 1024 * 1024,
+});
+
+export interface RpcHandlerOptions {
+  services: readonly RpcService[];
+  log: Log;
+  limits?: Partial<RpcLimits>;
+  /** Runs before the body of a call is read, to authenticate it. What it throws is the answer. */
+  gate?(context: HandlerContext): void | Promise<void>;
+  /** Origins whose pages may call from a browser; `*` is every origin. Default none. */
+  corsOrigins?: readonly string[];
+  /** Aborted when the server shuts down. */
+  shutdown?: AbortSignal;
+}
+
+type Request = IncomingMessage | Http2ServerRequest;
+type Response = ServerResponse | Http2ServerResponse;
+
+/** Answers a request if it is an RPC; false means that it is none and that nothing has been done. */
+export type RpcHandler = (request: Request, response: Response) => boolean;
+
+/** Serves gRPC, gRPC-Web and Connect, binary and JSON. */
+export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
+  const { log } = options;
+  const limits: RpcLimits = { ...DEFAULT_RPC_LIMITS, ...options.limits };
+  const corsOrigins = options.corsOrigins ?? [];
+  const shutdown = options.shutdown ?? new AbortController().signal;
+  const openLease = createMemoryBudget(limits.maxBufferedBytes);
+  const routes = createRoutes(options, limits);
+
+  const serve = async (route: Route, request: Request, response: Response, call: Call, lease: Lease) => {
+    const answer = await answerCall(route, request, response, call, lease);
+    await universalResponseToNodeResponse(answer, response);
+  };
+
+  const answerCall = async (route: Route, request: Request, response: Response, call: Call, lease: Lease) => {
+    let universal: UniversalServerRequest;
+    try {
+      const contextValues = createContextValues().set(callKey, call);
+      universal = universalRequestFromNodeRequest(request, response, undefined, contextValues);
+      assertQuery(universal);
+    } catch (error) {
+      log.info({ requestId: call.requestId, method: call.method, err: error }, "Request refused");
+      return refusalResponse(400, toRequestError(error));
+    }
+    dropDistantDeadline(universal.header);
+    const answer = await route.handler({ ...universal, body: bodyOf(request, universal, route, limits, lease) });
+    if (answer.body !== undefined || answer.status < 400) return answer;
+    const error = explainStatus(answer.status, universal.method, universal.header.get("content-type") ?? "");
+    log.info({ requestId: call.requestId, method: call.method, status: answer.status }, error.rawMessage);
+    return refusalResponse(answer.status, error, answer.header);
+  };
+
+  return (request, response) => {
+    const path = (request.url ?? "").split("?", 1)[0] ?? "";
+    const route = routes.find(path, request);
+    if (route === undefined) return false;
+    if (applyCors(corsOrigins, request, response)) return true;
+
+    const requestId = requestIdOf(request);
+    response.setHeader("x-request-id", requestId);
+    const lease = openLease();
+    response.once("close", () => {
+      lease.close();
+      // What is left of a refused body is read and dropped, or the HTTP/1.1 client would never see the answer.
+      if (!request.complete && !request.destroyed) request.resume();
+    });
+    const refusal = route.known ? undefined : notImplemented(path.slice(1));
+    const call: Call = { requestId, method: path.slice(1), shutdown, stage: "request", lease, refusal };
+    serve(route, request, response, call, lease).catch((error: unknown) => {
+      log.debug({ requestId, method: call.method, err: error }, "Response could not be sent");
+      response.destroy();
+    });
+    return true;
+  };
+}
+
+interface Route {
+  readonly handler: UniversalHandler;
+  readonly known: boolean;
+  readonly countFields: (bytes: Uint8Array, max: number) => number;
+}
+
+/** Finds the handler of a path; undefined when the request is no RPC. */
+interface Routes {
+  find(path: string, request: Request): Route | undefined;
+}
+
+function createRoutes(options: RpcHandlerOptions, limits: RpcLimits): Routes {
+  const requestGate = async (context: HandlerContext) => {
+    const call = context.values.get(callKey);
+    followCall(context, call, options.log);
+    try {
+      if (call.refusal !== undefined) throw call.refusal;
+      await options.gate?.(context);
+    } catch (error) {
+      throw toConnectError(error, call.requestId);
+    }
+  };
+  const connectOptions = {
+    requestGate,
+    interceptors: [guardCall],
+    // No brotli: at its default quality it takes seconds of CPU for a few megabytes.
+    acceptCompression: [compressionGzip],
+    // Only a backstop: bodies are read and checked before connect sees them.
+    readMaxBytes: limits.maxJsonBytes,
+    binaryOptions: { readUnknownFields: false },
+  };
+  const router = createConnectRouter(connectOptions);
+  for (const { service, implementation } of options.services) router.service(service, implementation);
+  const known = new Map(router.handlers.map((handler) => [handler.requestPath, routeOf(handler, true)]));
+
+  // A method that no service has is refused in the dress of its protocol by one that exists.
+  const [unary, stream] = createConnectRouter(connectOptions)
+    .rpc(Health.method.check, () => ({}))
+    .rpc(Health.method.watch, async function* () {})
+    .handlers.map((handler) => routeOf(handler, false));
+
+  return {
+    find(path, request) {
+      const route = known.get(path);
+      if (route !== undefined || request.method !== "POST") return route;
+      const format = requestFormat(request.headers["content-type"]);
+      const plainJson = format === undefined || (format.json && !format.enveloped);
+      if (plainJson && !RPC_PATH.test(path)) return undefined;
+      return format?.encodingHeader === "connect-content-encoding" ? stream : unary;
+    },
+  };
+}
+
+/** `/package.Service/Method`. */
+const RPC_PATH = /^\/\w+(?:\.\w+)+\/\w+$/;
+const REQUEST_ID = /^[\w.:-]{1,128}$/;
+
+function routeOf(handler: UniversalHandler, known: boolean): Route {
+  return { handler, known, countFields: createFieldCounter(handler.method.input) };
+}
+
+function requestIdOf(request: Request): string {
+  const given = request.headers["x-request-id"];
+  return typeof given === "string" && REQUEST_ID.test(given) ? given : randomUUID();
+}
+
+/** Connect answers INTERNAL to a GET whose message is not base64. */
+function assertQuery(request: UniversalServerRequest): void {
+  if (request.method !== "GET") return;
+  const query = new URL(request.url).searchParams;
+  if (query.get("base64") !== "1") return;
+  try {
+    base64Decode(query.get("message") ?? "");
+  } catch (error) {
+    throw new QuiverError("MALFORMED_REQUEST", 'Query parameter "message" is not valid base64', { cause: error });
+  }
+}
+
+function bodyOf(
+  request: Request,
+  universal: UniversalServerRequest,
+  route: Route,
+  limits: RpcLimits,
+  lease: Lease,
+): AsyncIterable<Uint8Array> {
+  const { header } = universal;
+  // Connect's own iterator destroys the connection when a body is refused midway, and the answer with it.
+  const source: AsyncIterable<Uint8Array> = request.iterator({ destroyOnReturn: false });
+  const format = requestFormat(header.get("content-type"));
+  if (format === undefined) return source;
+  const encoding = header.get(format.encodingHeader) ?? "identity";
+  if (encoding !== "identity" && encoding !== "gzip") return source;
+
+  const { json, enveloped } = format;
+  const length = header.get("content-length");
+  if (!enveloped) {
+    // The body reaches connect decompressed.
+    header.delete(format.encodingHeader);
+    header.delete("content-length");
+  }
+  return readRequestBody(source, length === null ? undefined : Number(length), {
+    enveloped,
+    json,
+    gzip: encoding === "gzip",
+    maxBytes: json ? limits.maxJsonBytes : limits.maxMessageBytes,
+    check: (message) => {
+      if (!json) assertFieldCount(route.countFields(message, limits.maxFields), limits.maxFields);
+    },
+    reserve: lease.reserve,
+    release: clientStreams(route.handler) ? lease.release : () => {},
+  });
+}
+
+/** Whether a call may bring messages without end, so that each is given back when the next is asked for. */
+function clientStreams({ method }: UniversalHandler): boolean {
+  return method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming";
+}
+
+function assertFieldCount(count: number, max: number): void {
+  if (count <= max) return;
+  const message = `Request message has more than ${max} fields, counted at every depth`;
+  throw new QuiverError("REQUEST_TOO_LARGE", message, { metadata: { max: String(max) } });
+}

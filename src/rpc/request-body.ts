@@ -1,0 +1,148 @@
+import { isUtf8 } from "node:buffer";
+import { promisify } from "node:util";
+import { gunzip } from "node:zlib";
+import { QuiverError } from "../errors.ts";
+import { toRequestError } from "./error.ts";
+
+const unzip = promisify(gunzip);
+
+const ENVELOPE_HEADER_BYTES = 5;
+const COMPRESSED = 0b1;
+
+export interface RequestBodyRules {
+  /** Messages stand in envelopes of a flag byte and a length: all but unary Connect calls. */
+  readonly enveloped: boolean;
+  /** The messages are JSON, not binary protobuf. */
+  readonly json: boolean;
+  /** The compression that the request's headers name. */
+  readonly gzip: boolean;
+  /** The largest message, after decompression, in bytes. */
+  readonly maxBytes: number;
+  /** Throws when a message, as it came out of its envelope, must not be decoded. */
+  check(message: Uint8Array): void;
+  /** Accounts for bytes that wait in memory. Throws when there are too many. */
+  reserve(bytes: number): void;
+  /** Takes such bytes off the account, when a further message of the same call is asked for. */
+  release(bytes: number): void;
+}
+
+/**
+ * Reads a request's body and hands on whole, checked and decompressed messages, each with its envelope where the
+ * protocol has one. What it throws is the client's error, with the limit and the size where that is the matter.
+ */
+export function readRequestBody(
+  source: AsyncIterable<Uint8Array>,
+  contentLength: number | undefined,
+  rules: RequestBodyRules,
+): AsyncIterable<Uint8Array> {
+  const messages = rules.enveloped ? readEnvelopes(source, rules) : readUnary(source, contentLength, rules);
+  return blameClient(messages);
+}
+
+/** Hands on what it is given; what fails meanwhile is the client's fault. */
+export async function* blameClient<T>(messages: AsyncIterable<T>): AsyncGenerator<T> {
+  try {
+    yield* messages;
+  } catch (error) {
+    throw toRequestError(error);
+  }
+}
+
+async function* readUnary(
+  source: AsyncIterable<Uint8Array>,
+  contentLength: number | undefined,
+  rules: RequestBodyRules,
+): AsyncGenerator<Uint8Array> {
+  if (contentLength !== undefined && contentLength > rules.maxBytes) throw tooLarge(rules, contentLength);
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of source) {
+    rules.reserve(chunk.length);
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length > rules.maxBytes) throw tooLarge(rules);
+  }
+  yield await readMessage(merge(chunks, length), rules.gzip, rules);
+}
+
+async function* readEnvelopes(source: AsyncIterable<Uint8Array>, rules: RequestBodyRules): AsyncGenerator<Uint8Array> {
+  let pending: Uint8Array[] = [];
+  let length = 0;
+  let wanted = ENVELOPE_HEADER_BYTES;
+  for await (const chunk of source) {
+    rules.reserve(chunk.length);
+    pending.push(chunk);
+    length += chunk.length;
+    while (length >= wanted) {
+      // Twice a message at most, however small the chunks: a client that sends one byte at a time must not make the
+      // work grow with the square of the size.
+      const bytes = merge(pending, length);
+      const size = bytes.readUInt32BE(1);
+      if (size > rules.maxBytes) throw tooLarge(rules, size);
+      wanted = ENVELOPE_HEADER_BYTES + size;
+      pending = [bytes];
+      if (length < wanted) break;
+      pending = [bytes.subarray(wanted)];
+      length -= wanted;
+      const envelope = bytes.subarray(0, wanted);
+      const checked = await readEnvelope(envelope, rules);
+      yield checked;
+      rules.release(checked === envelope ? wanted : wanted + checked.length);
+      wanted = ENVELOPE_HEADER_BYTES;
+    }
+  }
+  if (length > 0) {
+    throw new QuiverError("MALFORMED_REQUEST", `Request ends inside a message: ${length} of ${wanted} bytes came`);
+  }
+}
+
+function merge(chunks: readonly Uint8Array[], length: number): Buffer {
+  const [first] = chunks;
+  if (chunks.length === 1 && first !== undefined) return Buffer.from(first.buffer, first.byteOffset, first.byteLength);
+  return Buffer.concat(chunks, length);
+}
+
+async function readEnvelope(envelope: Buffer, rules: RequestBodyRules): Promise<Uint8Array> {
+  const flags = envelope[0] ?? 0;
+  const data = envelope.subarray(ENVELOPE_HEADER_BYTES);
+  if ((flags & COMPRESSED) === 0) {
+    await readMessage(data, false, rules);
+    return envelope;
+  }
+  if (!rules.gzip) {
+    throw new QuiverError("MALFORMED_REQUEST", "Request has a compressed message, but its headers name no compression");
+  }
+  const message = await readMessage(data, true, rules);
+  const header = Buffer.alloc(ENVELOPE_HEADER_BYTES);
+  header[0] = flags & ~COMPRESSED;
+  header.writeUInt32BE(message.length, 1);
+  return Buffer.concat([header, message]);
+}
+
+async function readMessage(data: Uint8Array, compressed: boolean, rules: RequestBodyRules): Promise<Uint8Array> {
+  const message = compressed && data.length > 0 ? await decompress(data, rules) : data;
+  if (rules.json && !isUtf8(message))
+    throw new QuiverError("MALFORMED_REQUEST", "Request is JSON, but not valid UTF-8");
+  rules.check(message);
+  return message;
+}
+
+async function decompress(data: Uint8Array, rules: RequestBodyRules): Promise<Uint8Array> {
+  try {
+    const message = await unzip(data, { maxOutputLength: rules.maxBytes });
+    rules.reserve(message.length);
+    return message;
+  } catch (error) {
+    if (error instanceof QuiverError) throw error;
+    if (error instanceof RangeError) throw tooLarge(rules);
+    throw new QuiverError("MALFORMED_REQUEST", "Request is not valid gzip", { cause: error });
+  }
+}
+
+function tooLarge(rules: RequestBodyRules, given?: number): QuiverError {
+  const size = given === undefined ? "Request message is larger" : `Request message has ${given} bytes, more`;
+  const format = rules.json ? " in JSON" : "";
+  return new QuiverError("REQUEST_TOO_LARGE", `${size} than the limit of ${rules.maxBytes} bytes${format}`, {
+    metadata: { max: String(rules.maxBytes), ...(given === undefined ? {} : { given: String(given) }) },
+  });
+}
