@@ -18,7 +18,7 @@ export function assertMetadata(field: string, metadata: Metadata, nonFilterableK
     const path = `${field}[${quote(key)}]`;
     const value = metadata[key] as MetadataValue;
     const isFilterable = !nonFilterableKeys.includes(key);
-    if (!key.isWellFormed()) throw invalidField(path, "Key must be valid Unicode", "METADATA_INVALID");
+    assertWellFormed(path, key);
     if (isFilterable && !canFilter(value)) {
       throw invalidField(
         path,
@@ -59,7 +59,7 @@ function sizeOf(path: string, value: MetadataValue, depth: number): number {
   }
   if (value === null || typeof value === "boolean") return 0;
   if (typeof value === "string") {
-    if (!value.isWellFormed()) throw invalidField(path, "Must be valid Unicode", "METADATA_INVALID");
+    assertWellFormed(path, value);
     return Buffer.byteLength(value);
   }
   if (typeof value === "number") {
@@ -70,10 +70,14 @@ function sizeOf(path: string, value: MetadataValue, depth: number): number {
     const elements: readonly MetadataValue[] = value;
     return elements.reduce<number>((sum, element) => sum + ELEMENT_BYTES + sizeOf(path, element, depth + 1), 0);
   }
-  return Object.entries(value).reduce(
-    (sum, [key, entry]) => sum + ENTRY_BYTES + Buffer.byteLength(key) + sizeOf(path, entry, depth + 1),
-    OBJECT_BYTES,
-  );
+  return Object.entries(value).reduce((sum, [key, entry]) => {
+    assertWellFormed(path, key);
+    return sum + ENTRY_BYTES + Buffer.byteLength(key) + sizeOf(path, entry, depth + 1);
+  }, OBJECT_BYTES);
+}
+
+function assertWellFormed(path: string, text: string): void {
+  if (!text.isWellFormed()) throw invalidField(path, "Must be valid Unicode", "METADATA_INVALID");
 }
 
 function tooLarge(field: string, description: string) {

@@ -38,8 +38,8 @@ test("a Connect-Web page in Chromium creates, puts, queries and deletes across o
   const visit = async (url: string) => {
     const tab = await browser.newPage();
     await tab.goto(`${origin}/#${encodeURIComponent(url)}`);
-    await tab.waitForFunction(() => document.body.innerText !== "");
-    return tab.innerText("body");
+    await tab.waitForFunction(() => document.body?.textContent);
+    return tab.textContent("body");
   };
   assert.deepEqual(JSON.parse(await visit(allowing.url)), {
     near: ["orange", "red"],
