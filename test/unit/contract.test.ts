@@ -76,11 +76,10 @@ test("the error table, the contract and the documentation list the same reasons,
   assert.deepEqual(documentation, contract);
 });
 
-/** The cells of a page's only table, without its head and the line under it. */
+/** The cells of the rows that begin with code. */
 function rowsOf(page: string): string[][] {
   const lines = readFileSync(resolve(root, page), "utf8").split("\n");
-  const rows = lines.filter((line) => line.startsWith("| ")).map((line) => line.slice(2, -2).trim().split(/ +\| /));
-  return rows.slice(2);
+  return lines.filter((line) => line.startsWith("| `")).map((line) => line.slice(2, -2).trim().split(/ +\| /));
 }
 
 function commentsOf(file: FileDescriptorProto): [name: string, comment: string][] {
