@@ -39,7 +39,7 @@ test("a Connect-Web page in Chromium creates, puts, queries and deletes across o
     const tab = await browser.newPage();
     await tab.goto(`${origin}/#${encodeURIComponent(url)}`);
     await tab.waitForFunction(() => document.body?.textContent);
-    return tab.textContent("body");
+    return (await tab.textContent("body")) ?? "";
   };
   assert.deepEqual(JSON.parse(await visit(allowing.url)), {
     near: ["orange", "red"],

@@ -106,6 +106,7 @@ const ROWS: readonly Row[] = [
   },
   { what: "top_k 0", ...query({ topK: 0 }), ...invalid("top_k") },
   { what: "top_k 10,001", ...query({ topK: 10_001 }), ...invalid("top_k") },
+  { what: "top_k 1,001", ...query({ topK: 1001 }), ...notServed("top_k") },
   { what: "recall_target 0", ...query({ search: { recallTarget: 0 } }), ...invalid("search.recall_target") },
   { what: "recall_target NaN", ...query({ search: { recallTarget: "NaN" } }), ...invalid("search.recall_target") },
   { what: "ef_search 0", ...query({ search: { efSearch: 0 } }), ...invalid("search.ef_search") },

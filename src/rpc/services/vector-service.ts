@@ -6,7 +6,7 @@ import {
   type VectorService,
 } from "../../../gen/quiver/v1/vector_service_pb.ts";
 import type { Metadata, Search } from "../../engine/engine.ts";
-import { DEFAULTS } from "../../service/limits.ts";
+import { DEFAULTS, LIMITS } from "../../service/limits.ts";
 import type { Service } from "../../service/service.ts";
 import { assertImplemented, fromFloats, toMetric, toScoredVector, toVector } from "../convert.ts";
 
@@ -54,6 +54,7 @@ export function vectorService({ vectors }: Service): Partial<ServiceImpl<typeof 
         query_sparse: request.querySparse !== undefined,
         dense_weight: request.denseWeight !== undefined,
         next_token: request.nextToken !== "",
+        top_k: request.topK > LIMITS.queryPageMax && request.topK <= LIMITS.topKMax,
       });
       const answer = await vectors.query({
         ...request,
