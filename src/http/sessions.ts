@@ -67,7 +67,11 @@ export function createSessions({ limits, handler, log }: SessionsOptions): Sessi
   sweep.unref();
 
   return {
-    accept: (socket) => server.emit("connection", socket),
+    accept(socket) {
+      // An HTTP/1.1 server takes connections half open; an HTTP/2 connection would outlive its client then.
+      socket.allowHalfOpen = false;
+      server.emit("connection", socket);
+    },
     close() {
       for (const session of open) session.close();
     },

@@ -15,6 +15,7 @@ import type { Log } from "../log.ts";
 import { type Call, callKey, followCall } from "./call.ts";
 import { applyCors } from "./cors.ts";
 import { notImplemented, type RpcService } from "./define-service.ts";
+import { discardRest } from "./discard-rest.ts";
 import { toConnectError, toRequestError } from "./error.ts";
 import { guardCall } from "./interceptor.ts";
 import { createMemoryBudget, type Lease } from "./memory-budget.ts";
@@ -70,7 +71,8 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
 
   const serve = async (route: Route, request: Request, response: Response, call: Call, lease: Lease) => {
     const answer = await answerCall(route, request, response, call, lease);
-    await universalResponseToNodeResponse(answer, response);
+    const body = answer.body === undefined ? undefined : discardRest(request, answer.body);
+    await universalResponseToNodeResponse(body === undefined ? answer : { ...answer, body }, response);
   };
 
   const answerCall = async (route: Route, request: Request, response: Response, call: Call, lease: Lease) => {
@@ -100,11 +102,7 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
     const requestId = requestIdOf(request);
     response.setHeader("x-request-id", requestId);
     const lease = openLease();
-    response.once("close", () => {
-      lease.close();
-      // What is left of a refused body is read and dropped, or the HTTP/1.1 client would never see the answer.
-      if (!request.complete && !request.destroyed) request.resume();
-    });
+    response.once("close", lease.close);
     const refusal = route.known ? undefined : notImplemented(path.slice(1));
     const call: Call = { requestId, method: path.slice(1), shutdown, stage: "request", lease, refusal };
     serve(route, request, response, call, lease).catch((error: unknown) => {

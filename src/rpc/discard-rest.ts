@@ -1,0 +1,28 @@
+import { once } from "node:events";
+import type { IncomingMessage } from "node:http";
+import { constants, type Http2ServerRequest } from "node:http2";
+
+/** How long a client may go on sending a body that is already answered. */
+const LINGER_MS = 5_000;
+
+/**
+ * Hands on the body of a response and then reads and drops what has not been read of the request's. Over HTTP/1.1 the
+ * response ends only after that: closing a connection with unread bytes resets it, and the client would lose the
+ * answer.
+ */
+export async function* discardRest(
+  request: IncomingMessage | Http2ServerRequest,
+  body: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  yield* body;
+  if (request.complete || request.destroyed) return;
+  request.resume();
+  if ("stream" in request) {
+    const { stream } = request;
+    const timer = setTimeout(() => stream.close(constants.NGHTTP2_NO_ERROR), LINGER_MS);
+    stream.once("close", () => clearTimeout(timer));
+    return;
+  }
+  const signal = AbortSignal.timeout(LINGER_MS);
+  await once(request, "close", { signal }).catch(() => request.destroy());
+}
