@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
 
 // The distances of this addon are used, not hnswlib's.
 #define NO_MANUAL_VECTORIZATION

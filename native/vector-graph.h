@@ -11,7 +11,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
+#include <cstring>
 #include <exception>
 #include <thread>
 
