@@ -156,7 +156,7 @@ function assertData(field: string, data: Float32Array, index: Index): void {
   // A sum of squares of float32 in float64 is finite exactly when every value is.
   if (!Number.isFinite(squares)) {
     const at = data.findIndex((value) => !Number.isFinite(value));
-    throw invalidField(`${field}[${at}]`, `Must be finite as float32, got ${data[at]}`, "NON_FINITE_VECTOR");
+    throw invalidField(`${field}[${at}]`, `Must be finite as float32, got ${data[at]}`, "NON_FINITE_VALUE");
   }
   if (squares === 0 && index.distanceMetric === "cosine") {
     throw invalidField(field, `Must not be all zeros: ${name} measures the cosine distance`, "ZERO_NORM");

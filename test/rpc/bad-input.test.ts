@@ -50,8 +50,8 @@ const ROWS: readonly Row[] = [
   { what: "too few values", ...put(one([1])), ...invalid("vectors[0].data.float32", "DIMENSION_MISMATCH") },
   { what: "too many values", ...put(one([1, 2, 3])), ...invalid("vectors[0].data.float32", "DIMENSION_MISMATCH") },
   { what: "no data", ...put([{ key: "new" }]), ...invalid("vectors[0].data.float32", "DIMENSION_MISMATCH") },
-  { what: "NaN", ...put(one([1, "NaN"])), ...invalid("vectors[0].data.float32[1]", "NON_FINITE_VECTOR") },
-  { what: "Infinity", ...put(one(["-Infinity", 1])), ...invalid("vectors[0].data.float32[0]", "NON_FINITE_VECTOR") },
+  { what: "NaN", ...put(one([1, "NaN"])), ...invalid("vectors[0].data.float32[1]", "NON_FINITE_VALUE") },
+  { what: "Infinity", ...put(one(["-Infinity", 1])), ...invalid("vectors[0].data.float32[0]", "NON_FINITE_VALUE") },
   { what: "a zero vector on cosine", ...put(one([0, 0])), ...invalid("vectors[0].data.float32", "ZERO_NORM") },
   {
     what: "a repeated key",
@@ -102,7 +102,7 @@ const ROWS: readonly Row[] = [
   {
     what: "a NaN query",
     ...query({ queryVector: { float32: [0, "NaN"] } }),
-    ...invalid("query_vector.float32[1]", "NON_FINITE_VECTOR"),
+    ...invalid("query_vector.float32[1]", "NON_FINITE_VALUE"),
   },
   { what: "top_k 0", ...query({ topK: 0 }), ...invalid("top_k") },
   { what: "top_k 10,001", ...query({ topK: 10_001 }), ...invalid("top_k") },

@@ -307,7 +307,7 @@ export const VectorSchema: GenMessage<Vector> = /*@__PURE__*/
  */
 export type VectorData = Message<"quiver.v1.VectorData"> & {
   /**
-   * The values, each finite after conversion to float32, else INVALID_ARGUMENT, NON_FINITE_VECTOR. On a cosine index
+   * The values, each finite after conversion to float32, else INVALID_ARGUMENT, NON_FINITE_VALUE. On a cosine index
    * not all 0, else INVALID_ARGUMENT, ZERO_NORM.
    *
    * @generated from field: repeated float float32 = 1;
@@ -337,7 +337,7 @@ export type SparseVector = Message<"quiver.v1.SparseVector"> & {
   indices: number[];
 
   /**
-   * The value at each position, finite, else INVALID_ARGUMENT, NON_FINITE_VECTOR.
+   * The value at each position, finite, else INVALID_ARGUMENT, NON_FINITE_VALUE.
    *
    * @generated from field: repeated float values = 2;
    */

@@ -142,7 +142,8 @@ export type UpdateVectorsRequest = Message<"quiver.v1.UpdateVectorsRequest"> & {
   indexArn: string;
 
   /**
-   * The namespace. Default "", which "__default__" means too. One that is not there has no vectors.
+   * The namespace. Default "", which "__default__" means too. One that is not there: NOT_FOUND,
+   * NAMESPACE_NOT_FOUND.
    *
    * @generated from field: string namespace = 4;
    */
@@ -307,7 +308,8 @@ export type GetVectorsRequest = Message<"quiver.v1.GetVectorsRequest"> & {
   indexArn: string;
 
   /**
-   * The namespace. Default "", which "__default__" means too. One that is not there has no vectors.
+   * The namespace. Default "", which "__default__" means too. One that is not there: NOT_FOUND,
+   * NAMESPACE_NOT_FOUND.
    *
    * @generated from field: string namespace = 4;
    */
@@ -400,7 +402,8 @@ export type DeleteVectorsRequest = Message<"quiver.v1.DeleteVectorsRequest"> & {
   indexArn: string;
 
   /**
-   * The namespace. Default "", which "__default__" means too. One that is not there has no vectors.
+   * The namespace. Default "", which "__default__" means too. One that is not there: NOT_FOUND,
+   * NAMESPACE_NOT_FOUND.
    *
    * @generated from field: string namespace = 4;
    */
@@ -509,7 +512,8 @@ export type ListVectorsRequest = Message<"quiver.v1.ListVectorsRequest"> & {
   indexArn: string;
 
   /**
-   * The namespace. Default "", which "__default__" means too. One that is not there has no vectors.
+   * The namespace. Default "", which "__default__" means too. One that is not there: NOT_FOUND,
+   * NAMESPACE_NOT_FOUND.
    *
    * @generated from field: string namespace = 4;
    */
@@ -647,7 +651,8 @@ export type QueryVectorsRequest = Message<"quiver.v1.QueryVectorsRequest"> & {
   indexArn: string;
 
   /**
-   * The namespace. Default "", which "__default__" means too. One that is not there has no vectors.
+   * The namespace. Default "", which "__default__" means too. One that is not there: NOT_FOUND,
+   * NAMESPACE_NOT_FOUND.
    *
    * @generated from field: string namespace = 4;
    */
@@ -960,14 +965,15 @@ export type BatchQueryVectorsRequest = Message<"quiver.v1.BatchQueryVectorsReque
   indexArn: string;
 
   /**
-   * The namespace. Default "", which "__default__" means too. One that is not there has no vectors.
+   * The namespace. Default "", which "__default__" means too. One that is not there: NOT_FOUND,
+   * NAMESPACE_NOT_FOUND.
    *
    * @generated from field: string namespace = 4;
    */
   namespace: string;
 
   /**
-   * The queries: 1-100, their top_k at most 10,000 in all, else INVALID_ARGUMENT, INVALID_FIELD.
+   * The queries: 1-1,000, their top_k at most 10,000 in all, else INVALID_ARGUMENT, INVALID_FIELD.
    *
    * @generated from field: repeated quiver.v1.BatchQuery queries = 5;
    */
@@ -1264,7 +1270,8 @@ export type ExportVectorsRequest = Message<"quiver.v1.ExportVectorsRequest"> & {
   indexArn: string;
 
   /**
-   * The namespace. Default "", which "__default__" means too. One that is not there has no vectors.
+   * The namespace. Default "", which "__default__" means too. One that is not there: NOT_FOUND,
+   * NAMESPACE_NOT_FOUND.
    *
    * @generated from field: string namespace = 4;
    */
@@ -1536,7 +1543,7 @@ export const QueryStrategySchema: GenEnum<QueryStrategy> = /*@__PURE__*/
 export const VectorService: GenService<{
   /**
    * Stores vectors, each replacing the whole vector that has its key. Fails with INVALID_ARGUMENT: DIMENSION_MISMATCH,
-   * NON_FINITE_VECTOR, ZERO_NORM, SPARSE_INVALID, DUPLICATE_KEY, METADATA_INVALID, METADATA_TOO_LARGE or INVALID_FIELD;
+   * NON_FINITE_VALUE, ZERO_NORM, SPARSE_INVALID, DUPLICATE_KEY, METADATA_INVALID, METADATA_TOO_LARGE or INVALID_FIELD;
    * with FAILED_PRECONDITION: VERSION_MISMATCH or IDEMPOTENCY_KEY_REUSED.
    *
    * @generated from rpc quiver.v1.VectorService.PutVectors
@@ -1591,7 +1598,7 @@ export const VectorService: GenService<{
     output: typeof ListVectorsResponseSchema;
   },
   /**
-   * Answers the vectors nearest to a query. Fails with INVALID_ARGUMENT: DIMENSION_MISMATCH, NON_FINITE_VECTOR,
+   * Answers the vectors nearest to a query. Fails with INVALID_ARGUMENT: DIMENSION_MISMATCH, NON_FINITE_VALUE,
    * ZERO_NORM, SPARSE_INVALID, FILTER_INVALID, PAGE_TOKEN_INVALID or INVALID_FIELD; with NOT_FOUND, VECTOR_NOT_FOUND,
    * when query_key is absent.
    *
