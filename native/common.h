@@ -9,25 +9,27 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <new>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace quiver {
 
-// A failure as JavaScript sees it: an Error with `code` and `message`. `code` is a literal.
-class Failure : public std::runtime_error {
+// A failure as JavaScript sees it: an Error with `code` (a literal) and `message`.
+class Failure : public std::exception {
  public:
-  Failure(const char* code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  Failure(const char* code, std::string message) : code_(code), message_(std::move(message)) {}
   const char* code() const { return code_; }
+  const char* what() const noexcept override { return message_.c_str(); }
 
  private:
   const char* code_;
+  std::string message_;
 };
 
 [[noreturn]] inline void invalid(const std::string& message) { throw Failure("INVALID_ARGUMENT", message); }
@@ -327,11 +329,15 @@ class Settler {
   // On any thread: runs `event` on the JavaScript thread. Does not keep the event loop alive.
   void post(Maker event) { settle(nullptr, std::move(event)); }
 
-  // On the JavaScript thread while the environment ends: nothing is settled from now on.
-  void close() {
+  // On any thread: nothing is settled from now on. For an environment or a process that ends.
+  void silence() {
     std::lock_guard<std::mutex> lock(mutex_);
     closed_ = true;
-    waiting_.clear();
+  }
+
+  // On the JavaScript thread, once, after the last thread that settles has ended.
+  void close() {
+    silence();
     napi_release_threadsafe_function(wake_, napi_tsfn_abort);
   }
 

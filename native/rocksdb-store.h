@@ -1,0 +1,200 @@
+// One open RocksDB with the threads that work on it: a writer that commits groups of batches with one fsync, and a few
+// readers. Knows nothing of JavaScript values except how to settle promises.
+#pragma once
+
+#include <rocksdb/db.h>
+#include <rocksdb/statistics.h>
+#include <rocksdb/status.h>
+#include <rocksdb/write_batch.h>
+
+#include <condition_variable>
+#include <cstdlib>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <thread>
+
+#include "common.h"
+
+namespace quiver {
+
+// The failure that stands for a status of RocksDB; `doing` completes "Cannot ...".
+Failure toFailure(const rocksdb::Status& status, const std::string& doing);
+inline void check(const rocksdb::Status& status, const char* doing) {
+  if (!status.ok()) throw toFailure(status, doing);
+}
+
+// Bytes in malloc'd memory: they grow without being zeroed and can be handed to JavaScript without a copy.
+class Bytes {
+ public:
+  Bytes() = default;
+  Bytes(const void* data, size_t size) { append(data, size); }
+  Bytes(Bytes&& other) noexcept { *this = std::move(other); }
+  Bytes& operator=(Bytes&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    std::swap(capacity_, other.capacity_);
+    return *this;
+  }
+  ~Bytes() { std::free(data_); }
+
+  size_t size() const { return size_; }
+  const char* data() const { return data_; }
+  rocksdb::Slice slice() const { return {data_, size_}; }
+  void append(const void* data, size_t size);
+  void alignTo8();
+  // Gives unused capacity back.
+  void shrink();
+  // The caller frees what is returned.
+  char* release();
+
+ private:
+  void reserve(size_t capacity);
+  char* data_ = nullptr;
+  size_t size_ = 0;
+  size_t capacity_ = 0;
+};
+
+// Threads that run tasks; started when there is work for them, at most `most`.
+class Pool {
+ public:
+  explicit Pool(size_t most) : most_(most) {}
+  ~Pool() { finish(); }
+  void push(std::function<void()> task);
+  // Runs all that was pushed, then ends the threads.
+  void finish();
+
+ private:
+  void work();
+  const size_t most_;
+  size_t idle_ = 0;
+  bool finishing_ = false;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::function<void()>> tasks_;
+  std::vector<std::thread> threads_;
+};
+
+// A column family that stays readable until the last user lets go of it, also when it was dropped meanwhile.
+struct Family {
+  Family(rocksdb::DB* db, rocksdb::ColumnFamilyHandle* handle) : db(db), handle(handle) {}
+  Family(const Family&) = delete;
+  ~Family() { db->DestroyColumnFamilyHandle(handle); }
+  rocksdb::DB* const db;
+  rocksdb::ColumnFamilyHandle* const handle;
+};
+
+class Store;
+
+struct ReadSnapshot {
+  ReadSnapshot(std::shared_ptr<Store> store, const rocksdb::Snapshot* held) : store(std::move(store)), held(held) {}
+  ReadSnapshot(const ReadSnapshot&) = delete;
+  ~ReadSnapshot();
+  const std::shared_ptr<Store> store;
+  const rocksdb::Snapshot* const held;
+};
+
+struct StoreOptions {
+  std::string path;
+  bool createIfMissing = false;
+  size_t dbWriteBufferBytes = size_t{128} << 20;
+  size_t maxTotalWalBytes = size_t{256} << 20;
+  size_t blockCacheBytes = size_t{64} << 20;
+};
+
+// Threads: every public method is called on the JavaScript thread unless it says otherwise.
+class Store : public std::enable_shared_from_this<Store> {
+ public:
+  static constexpr size_t mostBatchBytes = (size_t{1} << 30) + (size_t{1} << 20);
+  using ErrorListener = std::function<void(const Failure&)>;
+
+  // `onBackgroundError` is called on any thread.
+  static std::shared_ptr<Store> make(std::shared_ptr<Settler> settler, StoreOptions options,
+                                     ErrorListener onBackgroundError);
+  ~Store();
+
+  // On a thread of the pool, before anything else.
+  void open();
+  // Throws CLOSED when `close` was called. Nothing below may be called then, except `close`.
+  void assertOpen() const;
+
+  rocksdb::DB& db() { return *db_; }
+  const rocksdb::Statistics& statistics() const { return *statistics_; }
+  std::shared_ptr<Family> family(uint32_t id);
+  std::vector<std::shared_ptr<Family>> families();
+  std::shared_ptr<ReadSnapshot> snapshot();
+
+  // Runs `work` on the pool (or, in the order of the writes, on the writer) and settles the promise with what it
+  // returns or throws.
+  void read(napi_deferred deferred, std::function<Maker()> work);
+  void write(napi_deferred deferred, Bytes batch);
+  void writeCommand(napi_deferred deferred, std::function<Maker()> work);
+
+  // On the writer.
+  uint32_t createFamily(const std::string& name);
+  void dropFamily(uint32_t id);
+
+  // On any thread.
+  void checkpoint(const std::string& path);
+  // Ends after what was asked before has ended. May be called often; `deferred` may be null.
+  void close(napi_deferred deferred);
+  // Waits for the end that `close` began and forgets the store. Where promises cannot be settled any more.
+  void join();
+  static void closeAll(const Settler* settler);
+
+ private:
+  friend struct ReadSnapshot;
+  class Listener;
+  struct Job {
+    napi_deferred deferred;
+    Bytes batch;
+    std::function<Maker()> command;
+  };
+
+  Store(std::shared_ptr<Settler> settler, StoreOptions options, ErrorListener onBackgroundError);
+  void push(Job job);
+  void writeLoop();
+  bool takeGroup(std::vector<Job>* group);
+  std::vector<Settlement> commit(const std::vector<Job>& group);
+  void append(const Bytes& batch, rocksdb::WriteBatch* merged);
+  void assertWritable();
+  void failed(const Failure& failure);
+  void shutDown();
+  void release(const rocksdb::Snapshot* snapshot);
+
+  const std::shared_ptr<Settler> settler_;
+  const StoreOptions config_;
+  const ErrorListener onBackgroundError_;
+  rocksdb::Options options_;
+  std::shared_ptr<rocksdb::Statistics> statistics_;
+  std::unique_ptr<rocksdb::DB> db_;
+
+  std::mutex familiesMutex_;
+  std::map<uint32_t, std::shared_ptr<Family>> families_;
+  std::mutex snapshotsMutex_;
+  std::set<const rocksdb::Snapshot*> snapshots_;
+  std::mutex checkpointMutex_;
+  std::mutex failureMutex_;
+  std::optional<std::string> failure_;  // why writes are refused from now on
+
+  std::mutex jobsMutex_;
+  std::condition_variable jobsWake_;
+  std::deque<Job> jobs_;
+  size_t jobBytes_ = 0;
+  bool finishing_ = false;
+
+  Pool pool_{4};
+  std::thread writer_;
+  std::thread closer_;
+  std::mutex closeMutex_;
+  bool closing_ = false;
+  bool closed_ = false;
+  rocksdb::Status closeStatus_;
+  std::vector<napi_deferred> closers_;
+};
+
+// Names of the column families of the database at `path`.
+std::vector<std::string> listFamilies(const std::string& path);
+
+}  // namespace quiver
