@@ -75,7 +75,6 @@ export class VectorIndex {
     return partition.write(async (pending) => {
       const existing = keys.filter((key) => partition.willExist(key));
       const counts = { deletedCount: existing.length, notFoundCount: keys.length - existing.length };
-      if (existing.length === 0) return { lsn: this.#store.lsn, ...counts };
       pending(existing, false);
       const lsn = await this.#store.commit(
         (batch) => {
