@@ -10,4 +10,5 @@ interface Addon {
   loadGraph(path: string, options: GraphOptions): Promise<Graph>;
 }
 
-export const addon: Addon = createRequire(import.meta.url)("./build/quiver.node");
+/** QUIVER_ADDON names another build of the addon, such as the one with sanitizers. */
+export const addon: Addon = createRequire(import.meta.url)(process.env.QUIVER_ADDON ?? "./build/quiver.node");

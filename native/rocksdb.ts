@@ -10,20 +10,25 @@ import { addon } from "./addon.ts";
 export type StoreErrorCode =
   /** A wrong argument, or a batch that is not well formed. Nothing was done. */
   | "INVALID_ARGUMENT"
-  /** The column family does not exist (any more). Nothing was done. */
+  /** The column family, or the database to open, does not exist (any more). Nothing was done. */
   | "NOT_FOUND"
   /** The column family exists already. Nothing was done. */
   | "ALREADY_EXISTS"
-  /** Another process holds the database. */
+  /** The database is open already, in this process or in another. */
   | "LOCKED"
   /** Stored bytes fail their checksum, or a file is missing. */
   | "CORRUPTION"
-  /** Writing would have to wait for flushes or compactions. Nothing was written; retry later. */
+  /** Writing would have to wait for flushes, compactions or 1 GiB of earlier batches. Nothing was written; retry later. */
   | "BUSY"
   /** The disk is full. */
   | "NO_SPACE"
-  /** Reading or writing a file failed. After a failed write its outcome is unknown. */
+  /**
+   * Reading or writing a file failed. The outcome of a failed write (also NO_SPACE, CORRUPTION) is unknown until the
+   * next open; every later write, creation and drop fails with IO_ERROR, for a failed fsync must not be tried again.
+   */
   | "IO_ERROR"
+  /** Memory for the call cannot be had. Nothing was done. */
+  | "OUT_OF_MEMORY"
   /** The database is closed or closing. */
   | "CLOSED";
 
@@ -60,9 +65,9 @@ export const ABSENT = 0xffffffff;
 
 export interface ScanOptions {
   columnFamily: number;
-  /** First key, inclusive. Absent: from the start. */
+  /** First key, inclusive, at most 65,536 bytes. Absent: from the start. */
   gte?: Uint8Array;
-  /** End, exclusive. Absent: to the end. */
+  /** End, exclusive, at most 65,536 bytes. Absent: to the end. */
   lt?: Uint8Array;
   /** Entries at most, 1 to 1,000,000. Default 100,000. */
   limit?: number;
@@ -91,29 +96,39 @@ export interface Snapshot {
 export interface Database {
   /** Name and number of every column family, the default one ("default", 0) included. */
   columnFamilies(): { name: string; id: number }[];
-  /** Creates a column family; resolves to its number once it is durable. */
+  /** Creates a column family of a name of 1 to 255 bytes; resolves to its number once it is durable. */
   createColumnFamily(name: string): Promise<number>;
   /**
-   * Drops a column family with all that it holds. Batches already handed to `write` are committed first; later ones that
+   * Drops a column family (not the default one) with all that it holds. Batches already handed to `write` are committed first; later ones that
    * name it are rejected whole with NOT_FOUND. Scans under way finish or reject; none crashes.
    */
   dropColumnFamily(columnFamily: number): Promise<void>;
   /**
    * Commits one batch (see WriteBatch) atomically over all families that it names and resolves once it is fsynced.
    * Batches commit, and their promises settle, in the order of the calls; batches that wait together share one fsync.
-   * A batch that is refused (INVALID_ARGUMENT, NOT_FOUND) does not touch its neighbours.
+   * A batch that is refused (INVALID_ARGUMENT, NOT_FOUND) does not touch its neighbours. The bytes, at most 1 GiB and
+   * 1 MiB, are copied before the call returns.
    */
   write(batch: Uint8Array): Promise<void>;
-  /** Looks up many keys; entry i of the answer is key i (its key length is 0). `snapshot` as in scan. */
+  /**
+   * Looks up at most 1,000,000 keys of 1 to 65,535 bytes, all in one state of the database; entry i of the answer is
+   * key i (its key length is 0). INVALID_ARGUMENT when the values are more than 1 GiB together.
+   */
   multiGet(columnFamily: number, keys: readonly Uint8Array[], snapshot?: Snapshot): Promise<Entries>;
   /** One chunk of a range in ascending key order. Holds no iterator between calls. */
   scan(options: ScanOptions): Promise<ScanChunk>;
   snapshot(): Snapshot;
-  /** Makes an openable copy in a new directory (hard links where the file system allows); the parent must exist. */
+  /**
+   * Makes an openable copy in a new directory (hard links where the file system allows). INVALID_ARGUMENT when it
+   * exists already or its parent does not.
+   */
   checkpoint(path: string): Promise<void>;
   /** Writes the memtables of one family, or of all, to files. */
   flush(columnFamily?: number): Promise<void>;
-  /** Compacts one family wholly; gives back the space of deleted and overwritten entries. */
+  /**
+   * Compacts one family wholly; gives back the space of deleted and overwritten entries. Closing the database cuts it
+   * short; it then rejects with CLOSED.
+   */
   compact(columnFamily: number): Promise<void>;
   /** RocksDB's number for the last write. */
   latestSequenceNumber(): bigint;

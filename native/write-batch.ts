@@ -5,7 +5,8 @@
  *     record = op u8 | column family u32 | key length u32 | value length u32 | key | value     (little-endian)
  *     op     = 1 put | 2 delete (value length 0) | 3 delete range [key, value)
  *
- * Keys are 1 to 65,535 bytes, values at most 1 GiB; native/rocksdb.cc checks every length again.
+ * Keys are 1 to 65,535 bytes, values at most 1 GiB. A range ends at a key of at most 65,536 bytes that is not below
+ * its first; one that ends where it starts is empty. native/rocksdb-store.cc checks every length.
  */
 export class WriteBatch {
   #bytes: Uint8Array<ArrayBuffer>;
@@ -34,7 +35,7 @@ export class WriteBatch {
     this.#record(3, columnFamily, from, to);
   }
 
-  /** The encoded batch: a view, valid until the next record is added. */
+  /** The encoded batch: a view, valid until the next record is added. Handing it to `Database.write` copies it. */
   bytes(): Uint8Array<ArrayBuffer> {
     return this.#bytes.subarray(0, this.#length);
   }
