@@ -8,6 +8,8 @@ import { openPort, type Port } from "./http/port.ts";
 import { createRoutes, type Readiness } from "./http/routes.ts";
 import type { Log } from "./log.ts";
 import { createRpcHandler } from "./rpc/handler.ts";
+import { createHealth } from "./rpc/health.ts";
+import { createReflection } from "./rpc/reflection.ts";
 import { createServices } from "./rpc/services/all.ts";
 import { createService } from "./service/service.ts";
 import { VERSION } from "./version.ts";
@@ -28,8 +30,13 @@ export async function buildServer(config: Config, log: Log): Promise<Server> {
   const engine = await openEngine(config, log);
   const shutdown = new AbortController();
   const scope = { region: config.region, account: config.account };
+  const api = createServices(createService(engine, scope));
+  const health = createHealth({
+    services: api.map(({ service }) => service.typeName),
+    state: () => readinessOf(engine),
+  });
   const answerRpc = createRpcHandler({
-    services: createServices(createService(engine, scope)),
+    services: [...api, health, ...createReflection([...api, health].map(({ service }) => service))],
     log,
     corsOrigins: config.corsOrigins,
     shutdown: shutdown.signal,

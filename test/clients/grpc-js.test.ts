@@ -21,8 +21,8 @@ for (const version of ["v1", "v1alpha"]) {
       const client: Client = new ServiceClient(host, credentials.createInsecure());
       try {
         return await new Promise((resolve, reject) => {
-          (client as unknown as UnaryMethods)[method]?.(structs(request, toStruct) as object, (error, answer) =>
-            error ? reject(error) : resolve(structs(answer, fromStruct)),
+          (client as unknown as UnaryMethods)[method]?.(toMessage(request) as object, (error, answer) =>
+            error ? reject(error) : resolve(fromMessage(answer)),
           );
         });
       } finally {
@@ -32,37 +32,51 @@ for (const version of ["v1", "v1alpha"]) {
   });
 }
 
-/** protobufjs knows no Struct: `metadata` is turned by hand. */
-function structs(value: unknown, turn: (struct: Json) => Json): unknown {
-  if (Array.isArray(value)) return value.map((element) => structs(element, turn));
+const toSnakeCase = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+const toCamelCase = (name: string) => name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+
+/** ProtoJSON to what protobufjs takes from a descriptor: names in snake case, and Struct, which it does not know. */
+function toMessage(value: unknown): unknown {
+  return rename(value, toSnakeCase, toStruct);
+}
+
+function fromMessage(value: unknown): unknown {
+  return rename(value, toCamelCase, fromStruct);
+}
+
+function rename(value: unknown, name: (name: string) => string, struct: (metadata: Json) => Json): unknown {
+  if (Array.isArray(value)) return value.map((element) => rename(element, name, struct));
   if (typeof value !== "object" || value === null) return value;
   const entries = Object.entries(value).filter(([key, entry]) => key !== "metadata" || entry !== null);
   return Object.fromEntries(
-    entries.map(([key, entry]) => [key, key === "metadata" ? turn(entry as Json) : structs(entry, turn)]),
+    entries.map(([key, entry]) => [
+      name(key),
+      key === "metadata" ? struct(entry as Json) : rename(entry, name, struct),
+    ]),
   );
 }
 
+// Without its descriptor's options protobufjs takes a map as a list of entries.
 function toStruct(value: Json): Json {
-  const fields = Object.entries(value as Record<string, Json>).map(([key, entry]) => [key, toValue(entry)]);
-  return { fields: Object.fromEntries(fields) };
+  return {
+    fields: Object.entries(value as Record<string, Json>).map(([key, entry]) => ({ key, value: toValue(entry) })),
+  };
 }
 
 function toValue(value: Json): Json {
-  if (typeof value === "string") return { stringValue: value };
-  if (typeof value === "boolean") return { boolValue: value };
-  return { listValue: { values: (value as Json[]).map(toValue) } };
+  if (typeof value === "string") return { string_value: value };
+  if (typeof value === "boolean") return { bool_value: value };
+  return { list_value: { values: (value as Json[]).map(toValue) } };
 }
 
 function fromStruct(struct: Json): Json {
-  const { fields } = struct as { fields: Record<string, Json> };
-  return Object.fromEntries(
-    Object.entries(fields).map(([key, value]) => [key, fromValue(value as Record<string, Json>)]),
-  );
+  const { fields } = struct as { fields: { key: string; value: Record<string, Json> }[] };
+  return Object.fromEntries(fields.map(({ key, value }) => [key, fromValue(value)]));
 }
 
 function fromValue(value: Record<string, Json>): Json {
-  if (value.kind === "listValue") {
-    const { values } = value.listValue as { values: Record<string, Json>[] };
+  if (value.kind === "list_value") {
+    const { values } = value.list_value as { values: Record<string, Json>[] };
     return values.map(fromValue);
   }
   return value[value.kind as string] as Json;

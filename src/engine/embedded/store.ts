@@ -107,6 +107,8 @@ export class Store {
           retryAfterMs: RETRY_BUSY_MS,
           cause: error,
         });
+      case "OUT_OF_MEMORY":
+        return new QuiverError("MEMORY_FULL", "Cannot write: no memory is left", { cause: error });
       case "NOT_FOUND":
         return new QuiverError("INDEX_NOT_FOUND", "Cannot write: the index was deleted", { cause: error });
       case "CLOSED":
