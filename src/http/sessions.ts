@@ -1,4 +1,4 @@
-import { constants, createServer, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import { constants, createServer, type Http2Session, type ServerHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
 import type { Log } from "../log.ts";
 import type { PortLimits } from "./limits.ts";
@@ -27,6 +27,7 @@ const SWEEPS_PER_TIMEOUT = 10;
 export function createSessions({ limits, handler, log }: SessionsOptions): Sessions {
   const open = new Set<ServerHttp2Session>();
   const receiving = new Map<HttpRequest, number>();
+  const buckets = new WeakMap<Http2Session, () => boolean>();
 
   const server = createServer({
     settings: {
@@ -37,16 +38,26 @@ export function createSessions({ limits, handler, log }: SessionsOptions): Sessi
     },
     maxHeaderListPairs: limits.maxHeaders,
     maxSessionMemory: limits.maxSessionMemoryMib,
-    // The counter below is the limit; nghttp2's own only stops what never reaches it. Its default (1,000 and 33 a
+    // The bucket below is the limit; nghttp2's own is for what comes faster than it counts. Its default (1,000 and 33 a
     // second) ends the connection of an honest client whose calls have short deadlines.
     streamResetBurst: limits.resetBurst * 10,
     streamResetRate: limits.resetsPerSecond * 10,
   });
 
+  const countReset = (session: Http2Session | undefined) => {
+    if (session === undefined || session.destroyed || buckets.get(session)?.() !== false) return;
+    log.warn({ peer: session.socket.remoteAddress }, "HTTP/2 connection is closed: it resets too many calls");
+    session.destroy(new Error("Too many calls were reset"), constants.NGHTTP2_ENHANCE_YOUR_CALM);
+  };
+
   server.on("request", (request, response) => {
+    const { session } = request.stream;
     receiving.set(request, performance.now());
     request.once("end", () => receiving.delete(request));
-    response.once("close", () => receiving.delete(request));
+    response.once("close", () => {
+      receiving.delete(request);
+      if (!response.writableEnded && request.stream.rstCode !== constants.NGHTTP2_NO_ERROR) countReset(session);
+    });
     handler(request, response);
   });
   server.on("session", (session) => {
@@ -54,7 +65,7 @@ export function createSessions({ limits, handler, log }: SessionsOptions): Sessi
     session.once("close", () => open.delete(session));
     session.once("connect", () => session.setLocalWindowSize(limits.connectionWindowBytes));
     closeWhenIdle(session, limits.idleTimeoutMs);
-    countResets(session, limits, log);
+    buckets.set(session, createResetBucket(limits));
   });
   server.on("sessionError", (error) => log.debug({ err: error }, "HTTP/2 connection failed"));
 
@@ -97,25 +108,15 @@ function closeWhenIdle(session: ServerHttp2Session, idleTimeoutMs: number): void
 
 /**
  * Opening streams and resetting them at once costs a client nothing and the server a call each, and it gets around
- * maxConcurrentStreams. A token bucket per connection bounds it.
+ * maxConcurrentStreams. A token bucket per connection bounds it; false when it is empty.
  */
-function countResets(session: ServerHttp2Session, limits: PortLimits, log: Log): void {
-  let tokens = limits.resetBurst;
+function createResetBucket({ resetBurst, resetsPerSecond }: PortLimits): () => boolean {
+  let tokens = resetBurst;
   let refilledAt = performance.now();
-
-  const onClose = (stream: ServerHttp2Stream) => {
-    const unanswered = stream.rstCode !== constants.NGHTTP2_NO_ERROR && !stream.writableFinished;
-    if (!unanswered || session.destroyed) return;
+  return () => {
     const now = performance.now();
-    tokens = Math.min(limits.resetBurst, tokens + ((now - refilledAt) / 1_000) * limits.resetsPerSecond);
+    tokens = Math.min(resetBurst, tokens + ((now - refilledAt) / 1_000) * resetsPerSecond) - 1;
     refilledAt = now;
-    tokens -= 1;
-    if (tokens >= 0) return;
-    log.warn(
-      { peer: session.socket?.remoteAddress, burst: limits.resetBurst },
-      "HTTP/2 connection resets too many calls",
-    );
-    session.destroy(new Error("Too many calls were reset"), constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    return tokens >= 0;
   };
-  session.on("stream", (stream) => stream.once("close", () => onClose(stream)));
 }

@@ -2,6 +2,7 @@ import { Code, ConnectError, type ContextKey, createContextKey, type HandlerCont
 import type { QuiverError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { overwriteError, reasonOf, toConnectError, toRequestError } from "./error.ts";
+import { createMemoryBudget, type Lease } from "./memory-budget.ts";
 
 /**
  * How far a call has come. Until its handler is entered, connect is decoding the request, and what fails is the
@@ -16,8 +17,8 @@ export interface Call {
   readonly method: string;
   /** Aborted when the server shuts down: calls that never end by themselves end then. */
   readonly shutdown: AbortSignal;
-  /** Counts the bytes of the request. */
-  readonly lease: { readonly total: number };
+  /** The memory that the request's bytes take; given back when the call ends. */
+  readonly lease: Lease;
   /** Why the call is refused before its body is read. */
   readonly refusal: QuiverError | undefined;
   stage: Stage;
@@ -27,7 +28,7 @@ const NO_CALL: Call = {
   requestId: "",
   method: "",
   shutdown: new AbortController().signal,
-  lease: { total: 0 },
+  lease: createMemoryBudget(0)(),
   refusal: undefined,
   stage: "request",
 };
@@ -51,6 +52,7 @@ export function followCall(context: HandlerContext, call: Call, log: Log): void 
   controller.abort = (thrown) => {
     if (!ended) {
       ended = true;
+      call.lease.close();
       const error = thrown === undefined ? undefined : settleError(thrown, call);
       logCall(log, context.protocolName, call, { error, durationMs: performance.now() - startedAt });
     }

@@ -6,15 +6,10 @@ import { constants, type Http2ServerRequest } from "node:http2";
 const LINGER_MS = 5_000;
 
 /**
- * Hands on the body of a response and then reads and drops what has not been read of the request's. Over HTTP/1.1 the
- * response ends only after that: closing a connection with unread bytes resets it, and the client would lose the
- * answer.
+ * Drops what has not been read of a request. Over HTTP/1.1, resolves when all of it has come, and the response must end
+ * only then: closing a connection with unread bytes resets it, and the client would lose the answer.
  */
-export async function* discardRest(
-  request: IncomingMessage | Http2ServerRequest,
-  body: AsyncIterable<Uint8Array>,
-): AsyncGenerator<Uint8Array> {
-  yield* body;
+export async function discardRest(request: IncomingMessage | Http2ServerRequest): Promise<void> {
   if (request.complete || request.destroyed) return;
   request.resume();
   if ("stream" in request) {

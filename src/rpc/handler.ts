@@ -17,6 +17,7 @@ import { applyCors } from "./cors.ts";
 import { notImplemented, type RpcService } from "./define-service.ts";
 import { discardRest } from "./discard-rest.ts";
 import { toConnectError, toRequestError } from "./error.ts";
+import { relaxGrpcMessage } from "./grpc-message.ts";
 import { guardCall } from "./interceptor.ts";
 import { createMemoryBudget, type Lease } from "./memory-budget.ts";
 import { explainStatus, refusalResponse } from "./refusal.ts";
@@ -71,7 +72,7 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
 
   const serve = async (route: Route, request: Request, response: Response, call: Call, lease: Lease) => {
     const answer = await answerCall(route, request, response, call, lease);
-    const body = answer.body === undefined ? undefined : discardRest(request, answer.body);
+    const body = answer.body === undefined ? undefined : finishBody(request, answer.body, answer.trailer);
     await universalResponseToNodeResponse(body === undefined ? answer : { ...answer, body }, response);
   };
 
@@ -111,6 +112,13 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
     });
     return true;
   };
+}
+
+/** Hands on the body of a response, and does what is left to do before its end is sent. */
+async function* finishBody(request: Request, body: AsyncIterable<Uint8Array>, trailer: Headers | undefined) {
+  yield* body;
+  if (trailer !== undefined) relaxGrpcMessage(trailer);
+  await discardRest(request);
 }
 
 interface Route {

@@ -3,6 +3,7 @@ import { QuiverError } from "../errors.ts";
 import { callKey } from "./call.ts";
 import { toConnectError } from "./error.ts";
 import { blameClient } from "./request-body.ts";
+import { readUntilAborted, untilAborted } from "./until-aborted.ts";
 
 /**
  * Stands around every handler: turns what it throws into the client's error, and ends the call when its deadline
@@ -15,46 +16,24 @@ export const guardCall: Interceptor = (next) => async (request) => {
   try {
     if (signal.aborted) throw abortError(signal.reason);
     const guarded = request.stream ? { ...request, message: blameClient(request.message) } : request;
-    const response = await untilAborted(next(guarded), signal);
+    const response = await untilAborted(next(guarded), signal, abortError);
     if (!response.stream) return response;
-    return { ...response, message: writeMessages(response.message, signal, call.requestId) };
+    return { ...response, message: guardMessages(response.message, signal, call.requestId) };
   } catch (error) {
     throw toConnectError(error, call.requestId);
   }
 };
 
-async function* writeMessages<T>(
+async function* guardMessages<T>(
   messages: AsyncIterable<T>,
   signal: AbortSignal,
   requestId: string,
 ): AsyncGenerator<T> {
-  const iterator = messages[Symbol.asyncIterator]();
-  let done = false;
   try {
-    while (true) {
-      const result = await untilAborted(iterator.next(), signal);
-      if (result.done === true) {
-        done = true;
-        return;
-      }
-      yield result.value;
-    }
+    yield* readUntilAborted(messages, signal, abortError);
   } catch (error) {
     throw toConnectError(error, requestId);
-  } finally {
-    // Not awaited: a handler that waits for something else than the signal must not hold the answer back.
-    if (!done) iterator.return?.().catch(() => {});
   }
-}
-
-/** Settles like `promise`, or rejects with DEADLINE_EXCEEDED or CANCELLED as soon as `signal` is aborted. */
-function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = () => reject(abortError(signal.reason));
-    signal.addEventListener("abort", onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
-    if (signal.aborted) onAbort();
-  });
 }
 
 function abortError(reason: unknown): QuiverError {

@@ -361,6 +361,18 @@ suite("hostile messages", () => {
   });
 });
 
+test("grpc-js reads the message of an error as it was written", async (t) => {
+  const harness = await openRpcHarness(t, { services: [vectors] });
+  const response = await sendHttp2(harness.url, {
+    path: "/quiver.v1.VectorService/UpdateVectors",
+    headers: { "content-type": "application/grpc" },
+    body: envelope(new Uint8Array()),
+  });
+  const message = String(response.trailers["grpc-message"]);
+  assert.equal(decodeURI(message), decodeURIComponent(message));
+  assert.match(decodeURI(message), /"quiver\.v1\.VectorService\/UpdateVectors" is not implemented;/);
+});
+
 function putOf(vectorBucketName: string): Uint8Array {
   return toBinary(PutVectorsRequestSchema, create(PutVectorsRequestSchema, { vectorBucketName }));
 }

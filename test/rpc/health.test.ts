@@ -1,0 +1,69 @@
+import assert from "node:assert/strict";
+import { suite, test } from "node:test";
+import { Code, createClient } from "@connectrpc/connect";
+import { Health, HealthCheckResponse_ServingStatus as Status } from "../../gen/grpc/health/v1/health_pb.ts";
+import { createHealth, type HealthState } from "../../src/rpc/health.ts";
+import { DIALECTS, openRpcHarness } from "../support/rpc-harness.ts";
+
+const SERVICE = "quiver.v1.VectorService";
+const POLL_MS = 5;
+
+function health(state: () => HealthState) {
+  return [createHealth({ services: [SERVICE], state, pollMs: POLL_MS })];
+}
+
+for (const dialect of DIALECTS.filter(({ json }) => !json)) {
+  suite(dialect.name, () => {
+    test("check and list tell the server, its services and each index apart", async (t) => {
+      const state = { ready: true, indexes: { "b/loaded": "serving", "b/new": "loading" } };
+      const harness = await openRpcHarness(t, { services: health(() => state) });
+      const client = createClient(Health, harness.transport(dialect));
+      const expected = {
+        "": Status.SERVING,
+        [SERVICE]: Status.SERVING,
+        "index:b/loaded": Status.SERVING,
+        "index:b/new": Status.NOT_SERVING,
+      };
+      for (const [service, status] of Object.entries(expected)) {
+        assert.equal((await client.check({ service })).status, status, service);
+      }
+      const { statuses } = await client.list({});
+      assert.deepEqual(Object.fromEntries(Object.entries(statuses).map(([name, s]) => [name, s.status])), expected);
+      state.ready = false;
+      assert.equal((await client.check({})).status, Status.NOT_SERVING);
+      await assert.rejects(client.check({ service: "no.Service" }), { code: Code.NotFound });
+      await assert.rejects(client.check({ service: "index:b/none" }), { code: Code.NotFound });
+    });
+
+    test("watch tells the state at once and then each change", async (t) => {
+      const state: { ready: boolean; indexes: Record<string, string> } = { ready: false, indexes: {} };
+      const harness = await openRpcHarness(t, { services: health(() => state) });
+      const client = createClient(Health, harness.transport(dialect));
+      const stop = new AbortController();
+      const watch = (service: string) => client.watch({ service }, { signal: stop.signal })[Symbol.asyncIterator]();
+      const server = watch("");
+      assert.equal((await server.next()).value?.status, Status.NOT_SERVING);
+      state.ready = true;
+      assert.equal((await server.next()).value?.status, Status.SERVING);
+      const index = watch("index:b/i");
+      assert.equal((await index.next()).value?.status, Status.SERVICE_UNKNOWN);
+      state.indexes["b/i"] = "serving";
+      assert.equal((await index.next()).value?.status, Status.SERVING);
+      stop.abort();
+      await assert.rejects(server.next(), { code: Code.Canceled });
+      await assert.rejects(index.next(), { code: Code.Canceled });
+    });
+
+    test("a watch says NOT_SERVING and ends when the server shuts down", async (t) => {
+      const shutdown = new AbortController();
+      const services = health(() => ({ ready: true, indexes: {} }));
+      const harness = await openRpcHarness(t, { services, rpc: { shutdown: shutdown.signal } });
+      const client = createClient(Health, harness.transport(dialect));
+      const watch = client.watch({})[Symbol.asyncIterator]();
+      assert.equal((await watch.next()).value?.status, Status.SERVING);
+      shutdown.abort();
+      assert.equal((await watch.next()).value?.status, Status.NOT_SERVING);
+      await assert.rejects(watch.next(), { code: Code.Unavailable });
+    });
+  });
+}
