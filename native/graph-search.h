@@ -83,7 +83,7 @@ class Search : public std::enable_shared_from_this<Search> {
   void start() {
     pool_.post([self = shared_from_this()] {
       self->guarded([&] {
-        self->view_ = self->graph_->view(self->request_.allowed.has_value());
+        self->view_ = self->graph_->view(self->request_.allowed ? self->request_.allowed->size() * 32 : 0);
         std::vector<uint32_t> queries(self->request_.count);
         for (size_t i = 0; i < queries.size(); ++i) queries[i] = static_cast<uint32_t>(i);
         if (self->request_.exact) self->listAllowedSlots();

@@ -56,18 +56,17 @@ class VectorGraph {
   size_t build(size_t most, size_t threads, const std::function<bool()>& stop);
 
   // Everything that was live when it was taken: the tail's rows, and the graph's slots below `slots` that are not
-  // marked. `pages` leads from an ordinal to its slot.
+  // marked. `pages` leads from an ordinal below `ordinalsEnd` to its slot.
   struct View {
     std::vector<TailSpan> tail;
     size_t slots = 0;
     size_t indexed = 0;
     std::vector<const LocationTable::Page*> pages;
   };
-  View view(bool withPages) const {
+  View view(size_t ordinalsEnd) const {
     InRoom room(rooms_, Room::search);
     std::lock_guard<std::mutex> lock(mutex_);
-    return {tail_.spans(), slots(), slots() - deletedCount_,
-            withPages ? locations_.view() : std::vector<const LocationTable::Page*>()};
+    return {tail_.spans(), slots(), slots() - deletedCount_, locations_.view(ordinalsEnd)};
   }
 
   RoomLock& rooms() const { return rooms_; }

@@ -45,11 +45,10 @@ class LocationTable {
     pages_[ordinal / pageSize]->locations[ordinal % pageSize].store(location, std::memory_order_relaxed);
   }
 
-  // All pages (null: no ordinal of that page is known), for reading without a lock while the table lives.
-  std::vector<const Page*> view() const {
-    std::vector<const Page*> pages;
-    pages.reserve(pages_.size());
-    for (const std::unique_ptr<Page>& page : pages_) pages.push_back(page.get());
+  // The pages of the ordinals below `end` (null: none of that page is known), for reading without a lock.
+  std::vector<const Page*> view(size_t end) const {
+    std::vector<const Page*> pages(std::min(pages_.size(), (end + pageSize - 1) / pageSize));
+    for (size_t i = 0; i < pages.size(); ++i) pages[i] = pages_[i].get();
     return pages;
   }
 
@@ -152,7 +151,7 @@ class Tail {
     --live_;
     if (chunk.live == 0 && chunk.used == chunk.rows) {
       drop(id);
-    } else if (chunk.live * 4 <= chunk.rows && id != order_.back()) {
+    } else if (chunk.live * 4 <= chunk.rows - chunk.head && id != order_.back()) {
       moveToEnd(id, locations);
     }
   }
