@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import { base64Decode } from "@bufbuild/protobuf/wire";
-import { createConnectRouter, createContextValues, type HandlerContext } from "@connectrpc/connect";
+import { Code, ConnectError, createConnectRouter, createContextValues, type HandlerContext } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
 import {
   compressionGzip,
@@ -19,6 +19,7 @@ import { discardRest } from "./discard-rest.ts";
 import { toConnectError, toRequestError } from "./error.ts";
 import { relaxGrpcMessage } from "./grpc-message.ts";
 import { guardCall } from "./interceptor.ts";
+import { createJsonCounter } from "./json-scan.ts";
 import { createMemoryBudget, type Lease } from "./memory-budget.ts";
 import { explainStatus, refusalResponse } from "./refusal.ts";
 import { readRequestBody } from "./request-body.ts";
@@ -30,7 +31,7 @@ export interface RpcLimits {
   maxMessageBytes: number;
   /** The largest JSON message in bytes: numbers take up to five times their binary size as text. Default 100 MiB. */
   maxJsonBytes: number;
-  /** The most fields in one binary message, at every depth; numbers in lists do not count. Default 500,000. */
+  /** The most fields in one message, at every depth; numbers in lists do not count. Default 500,000. */
   maxFields: number;
   /** The most bytes of unfinished requests in memory, over all connections. Default 512 MiB. */
   maxBufferedBytes: number;
@@ -107,7 +108,8 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
     const refusal = route.known ? undefined : notImplemented(path.slice(1));
     const call: Call = { requestId, method: path.slice(1), shutdown, stage: "request", lease, refusal };
     serve(route, request, response, call, lease).catch((error: unknown) => {
-      log.debug({ requestId, method: call.method, err: error }, "Response could not be sent");
+      const level = error instanceof ConnectError && CLIENT_LEFT.has(error.code) ? "debug" : "error";
+      log[level]({ requestId, method: call.method, err: error }, "Response could not be sent");
       response.destroy();
     });
     return true;
@@ -124,8 +126,11 @@ async function* finishBody(request: Request, body: AsyncIterable<Uint8Array>, tr
 interface Route {
   readonly handler: UniversalHandler;
   readonly known: boolean;
-  readonly countFields: (bytes: Uint8Array, max: number) => number;
+  readonly countFields: FieldCounter;
+  readonly countJson: FieldCounter;
 }
+
+type FieldCounter = (message: Uint8Array, max: number) => number;
 
 /** Finds the handler of a path; undefined when the request is no RPC. */
 interface Routes {
@@ -176,10 +181,13 @@ function createRoutes(options: RpcHandlerOptions, limits: RpcLimits): Routes {
 
 /** `/package.Service/Method`. */
 const RPC_PATH = /^\/\w+(?:\.\w+)+\/\w+$/;
+/** How connect-node calls errors of connections that clients have closed. */
+const CLIENT_LEFT: ReadonlySet<Code> = new Set([Code.Aborted, Code.Canceled]);
 const REQUEST_ID = /^[\w.:-]{1,128}$/;
 
 function routeOf(handler: UniversalHandler, known: boolean): Route {
-  return { handler, known, countFields: createFieldCounter(handler.method.input) };
+  const { input } = handler.method;
+  return { handler, known, countFields: createFieldCounter(input), countJson: createJsonCounter(input) };
 }
 
 function requestIdOf(request: Request): string {
@@ -227,7 +235,8 @@ function bodyOf(
     gzip: encoding === "gzip",
     maxBytes: json ? limits.maxJsonBytes : limits.maxMessageBytes,
     check: (message) => {
-      if (!json) assertFieldCount(route.countFields(message, limits.maxFields), limits.maxFields);
+      const count = json ? route.countJson : route.countFields;
+      assertFieldCount(count(message, limits.maxFields), limits.maxFields);
     },
     reserve: lease.reserve,
     release: clientStreams(route.handler) ? lease.release : () => {},

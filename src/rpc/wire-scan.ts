@@ -1,4 +1,4 @@
-import type { DescField, DescMessage } from "@bufbuild/protobuf";
+import { type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 
 /** What the scan must know of a message type: the fields to look into, and the lists that are cheap to decode. */
 interface Plan {
@@ -101,7 +101,7 @@ function planOf(desc: DescMessage, known: Map<string, Plan>): Plan {
   for (const field of desc.fields) {
     const nested = nestedPlan(field, known);
     if (nested !== undefined) plan.nested.set(field.number, nested);
-    if (field.fieldKind === "list" && (field.listKind === "enum" || isNumber(field))) plan.numbers.add(field.number);
+    if (isNumberList(field)) plan.numbers.add(field.number);
   }
   return plan;
 }
@@ -115,8 +115,9 @@ function nestedPlan(field: DescField, known: Map<string, Plan>): Plan | undefine
   return entry;
 }
 
-function isNumber(field: DescField & { fieldKind: "list" }): boolean {
-  const TYPE_STRING = 9;
-  const TYPE_BYTES = 12;
-  return field.listKind === "scalar" && field.scalar !== TYPE_STRING && field.scalar !== TYPE_BYTES;
+/** Whether a field is a list whose elements are decoded into plain numbers or booleans. */
+export function isNumberList(field: DescField): boolean {
+  if (field.fieldKind !== "list") return false;
+  if (field.listKind === "enum") return true;
+  return field.listKind === "scalar" && field.scalar !== ScalarType.STRING && field.scalar !== ScalarType.BYTES;
 }

@@ -284,6 +284,37 @@ suite("hostile messages", () => {
     assert.ok(performance.now() - startedAt < 500);
   });
 
+  test("a million elements in JSON are refused before they are parsed, wherever they hide", async (t) => {
+    const harness = await openRpcHarness(t, { services: [vectors] });
+    const ones = `1${",1".repeat(1_000_000)}`;
+    const empty = `{}${",{}".repeat(1_000_000)}`;
+    for (const body of [
+      `{"vectors":[{"metadata":{"a":[${ones}]}}]}`,
+      `{"vectors":[{"metadata":{"float32":[${ones}]}}]}`,
+      `{"vectors":[{"metadata":{"data":{"float32":[${ones}]}}}]}`,
+      `{"vectors":[{"\\u006detadata":{"float32":[${ones}]}}]}`,
+      `{"vectors":[{"data":{"float32":["]",${ones}]}}]}`,
+      `{"vectors":[{"data":{"float32":["]",[]]},"metadata":{"data":{"float32":[${ones}]}},"data":null}]}`,
+      `{"vectors":[{"data":{"float32":[[]]},"metadata":{"data":{"float32":[${ones}]}},"data":null}]}`,
+      `{"vectors":[{"data":{"float32":[{}]},"metadata":{"data":{"float32":[${ones}]}},"data":null}]}`,
+      `{"vectors":[{"data":{"float32":[]},"key":"\\"float32\\":[","metadata":{"a":[${ones}]}}]}`,
+      `{"vectors":[${empty}]}`,
+      `{"unknown":[${ones}]}`,
+      `[[${ones}]]`,
+    ]) {
+      const response = await sendJson(harness.url, body);
+      assert.equal(response.status, 429, body.slice(0, 80));
+      assert.match(response.body.toString(), /"Request message has more than 500000 fields/);
+    }
+  });
+
+  test("a million numbers of vectors in JSON are no problem", async (t) => {
+    const harness = await openRpcHarness(t, { services: [vectors] });
+    const vector = `{"key":"]\\"[","data":{"float32":[1${",1".repeat(999)}]},"sparse":{"indices":[1, 2],"values":[1,2]}}`;
+    const response = await sendJson(harness.url, `{"vectors": [${Array(1_000).fill(vector).join(" , ")}]}`);
+    assert.deepEqual(JSON.parse(response.body.toString()), { lsn: "7", putCount: "1000" });
+  });
+
   test("a message that comes byte by byte costs no more than its size", async (t) => {
     const harness = await openRpcHarness(t, { services: [vectors] });
     const message = envelope(putOf("b".repeat(20_000)));
@@ -372,6 +403,14 @@ test("grpc-js reads the message of an error as it was written", async (t) => {
   assert.equal(decodeURI(message), decodeURIComponent(message));
   assert.match(decodeURI(message), /"quiver\.v1\.VectorService\/UpdateVectors" is not implemented;/);
 });
+
+function sendJson(url: string, body: string): Promise<RawResponse> {
+  return sendHttp1(url, {
+    path: "/quiver.v1.VectorService/PutVectors",
+    headers: { "content-type": "application/json" },
+    body: Buffer.from(body),
+  });
+}
 
 function putOf(vectorBucketName: string): Uint8Array {
   return toBinary(PutVectorsRequestSchema, create(PutVectorsRequestSchema, { vectorBucketName }));
