@@ -6,9 +6,15 @@ import type { Database, OpenOptions } from "./rocksdb.ts";
 interface Addon {
   openDatabase(path: string, options: OpenOptions): Promise<Database>;
   listColumnFamilies(path: string): Promise<string[]>;
+  /** Closes what this thread opened, blocking; pending promises never settle. */
+  closeDatabases(): void;
   createGraph(options: GraphOptions): Graph;
   loadGraph(path: string, options: GraphOptions): Promise<Graph>;
 }
 
 /** QUIVER_ADDON names another build of the addon, such as the one with sanitizers. */
 export const addon: Addon = createRequire(import.meta.url)(process.env.QUIVER_ADDON ?? "./build/quiver.node");
+
+// process.exit() runs no clean-up hooks of native code, and the threads of an open database do not survive the destructors
+// of librocksdb's globals.
+process.on("exit", () => addon.closeDatabases());

@@ -335,6 +335,12 @@ class Settler {
     closed_ = true;
   }
 
+  // On any thread: whether nobody will hear of what is settled.
+  bool silent() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return closed_;
+  }
+
   // On the JavaScript thread, once, after the last thread that settles has ended.
   void close() {
     silence();

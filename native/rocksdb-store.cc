@@ -309,8 +309,8 @@ void Store::open() {
   }
   writer_ = std::thread([this] { writeLoop(); });
 
-  // process.exit() runs no environment clean-up hooks. Registered after the first open, so that it runs before the
-  // destructors of what RocksDB made by then.
+  // A second line of defence behind `closeDatabases`, for an exit without the event "exit". Registered after the first
+  // open, so that it runs before the destructors of what RocksDB made by then.
   static std::once_flag once;
   std::call_once(once, [] { std::atexit([] { Store::closeAll(nullptr); }); });
 }
@@ -349,7 +349,9 @@ void Store::release(const rocksdb::Snapshot* snapshot) {
 
 void Store::read(napi_deferred deferred, std::function<Maker()> work) {
   try {
-    pool_.push([this, deferred, work = std::move(work)] { settler_->settle(deferred, attempt(work)); });
+    pool_.push([this, deferred, work = std::move(work)] {
+      if (!settler_->silent()) settler_->settle(deferred, attempt(work));
+    });
   } catch (const std::exception& error) {
     settler_->settle(deferred, rejection(Failure("IO_ERROR", error.what())));
   }
@@ -411,8 +413,14 @@ void Store::writeLoop() {
   while (takeGroup(&group)) {
     if (group.front().command) {
       settler_->settle(group.front().deferred, attempt(group.front().command));
-    } else {
+      continue;
+    }
+    try {
       settler_->settle(commit(group));
+    } catch (const std::exception& error) {  // out of memory, somewhere
+      const Failure failure("IO_ERROR", std::string("Cannot write a batch: ") + error.what());
+      failed(failure);
+      for (const Job& job : group) settler_->settle(job.deferred, rejection(failure));
     }
   }
 }

@@ -537,6 +537,11 @@ napi_value listColumnFamilies(const Call& call) {
   return promise;
 }
 
+napi_value closeAll(const Call& call) {
+  Store::closeAll(environmentOf(call).settler.get());
+  return undefined(call.env);
+}
+
 }  // namespace
 
 void initRocksdb(napi_env env, napi_value exports) {
@@ -563,6 +568,7 @@ void initRocksdb(napi_env env, napi_value exports) {
   const std::vector<napi_property_descriptor> functions = {
       method("openDatabase", rejecting<openDatabase>, environment),
       method("listColumnFamilies", rejecting<listColumnFamilies>, environment),
+      method("closeDatabases", throwing<closeAll>, environment),
   };
   check(env, napi_define_properties(env, exports, functions.size(), functions.data()), "export the functions");
 
