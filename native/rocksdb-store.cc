@@ -577,6 +577,8 @@ void Store::shutDown() {
     families_.clear();
     status = db_->Close();
     db_.reset();
+    std::lock_guard<std::mutex> lock(failureMutex_);
+    if (failure_) status = rocksdb::Status::OK();  // has been reported: closing only fails again for the same cause
   }
 
   std::lock_guard<std::mutex> lock(closeMutex_);

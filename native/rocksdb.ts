@@ -136,7 +136,10 @@ export interface Database {
   property(columnFamily: number, name: string): string | undefined;
   /** Counters since open: { "rocksdb.wal.synced": 12n, ... }. */
   statistics(): Record<string, bigint>;
-  /** Waits for work in flight, releases snapshots, closes. Later calls reject with CLOSED; closing twice is fine. */
+  /**
+   * Waits for work in flight, releases snapshots, closes. Later calls reject with CLOSED; closing twice is fine. When it
+   * rejects, because the last bytes could not be written, the database is closed nevertheless.
+   */
   close(): Promise<void>;
 }
 
