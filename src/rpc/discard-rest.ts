@@ -11,6 +11,8 @@ const LINGER_MS = 5_000;
  */
 export async function discardRest(request: IncomingMessage | Http2ServerRequest): Promise<void> {
   if (request.complete || request.destroyed) return;
+  // An iterator that was left before its end still listens, and nothing flows while one does.
+  request.removeAllListeners("readable");
   request.resume();
   if ("stream" in request) {
     const { stream } = request;

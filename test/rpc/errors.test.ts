@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { Agent } from "node:http";
 import { suite, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
@@ -335,6 +336,21 @@ suite("hostile messages", () => {
     });
     assert.equal(response.status, 429);
     assert.match(response.body.toString(), /REQUEST_TOO_LARGE|limit of 1048576 bytes/);
+  });
+
+  test("a call with a message too many is answered, and its connection is good for the next", async (t) => {
+    const harness = await openRpcHarness(t, { services: [vectors] });
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    t.after(() => agent.destroy());
+    for (const count of [2, 3, 1]) {
+      const response = await sendHttp1(harness.url, {
+        path: "/quiver.v1.VectorService/PutVectors",
+        headers: { "content-type": "application/grpc" },
+        body: Buffer.concat(Array(count).fill(envelope(putOf("b")))),
+        agent,
+      });
+      assert.equal(response.trailers["grpc-status"], count === 1 ? "0" : String(Code.Unimplemented));
+    }
   });
 
   test("a full memory budget refuses with a time to retry, and is given back", async (t) => {

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { request as httpRequest, type IncomingHttpHeaders } from "node:http";
+import { type Agent, request as httpRequest, type IncomingHttpHeaders } from "node:http";
 import { connect as http2Connect } from "node:http2";
 import { connect as netConnect } from "node:net";
 import type { TestContext } from "node:test";
@@ -118,6 +118,8 @@ export interface RawRequest {
   readonly headers?: Readonly<Record<string, string>>;
   /** Sent as it is; several chunks are sent one by one. */
   readonly body?: Uint8Array | readonly Uint8Array[];
+  /** Keeps HTTP/1.1 connections; without it each request opens its own. */
+  readonly agent?: Agent;
 }
 
 /** Sends bytes as they are over HTTP/1.1 and reads the whole answer. */
@@ -125,7 +127,7 @@ export async function sendHttp1(url: string, raw: RawRequest): Promise<RawRespon
   const request = httpRequest(new URL(raw.path, url), {
     method: raw.method ?? "POST",
     headers: headersOf(raw),
-    agent: false,
+    agent: raw.agent ?? false,
   });
   const answered = once(request, "response");
   for (const chunk of chunksOf(raw)) request.write(chunk);
