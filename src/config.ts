@@ -9,7 +9,7 @@ export interface Config {
   readonly host: string;
   /** TCP port; 0 takes a free one. */
   readonly port: number;
-  /** Directory of the stored data; made when it does not exist. */
+  /** Directory of the stored data; made when it does not exist, but its parent must. */
   readonly data: string;
   /** PEM files; both or neither. */
   readonly tlsCert: string | undefined;

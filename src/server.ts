@@ -67,10 +67,13 @@ export async function buildServer(config: Config, log: Log): Promise<Server> {
 function openEngine({ data }: Config, log: Log): Promise<Engine> {
   const path = resolve(data);
   try {
-    mkdirSync(path, { recursive: true });
+    // The parent must be there: a disk that is not mounted is not replaced by a new directory in its place.
+    mkdirSync(path);
   } catch (cause) {
-    const message = `Cannot make the data directory "${path}": ${(cause as Error).message}; choose another with --data`;
-    throw new QuiverError("INVALID_FIELD", message, { cause });
+    if ((cause as NodeJS.ErrnoException).code !== "EEXIST") {
+      const message = `Cannot make the data directory "${path}": ${(cause as Error).message}; choose another with --data`;
+      throw new QuiverError("INVALID_FIELD", message, { cause });
+    }
   }
   return openEmbeddedEngine({ path, onBackgroundError: (message, err) => log.error({ err }, message) });
 }

@@ -29,5 +29,5 @@ function efFor(recallTarget: number, indexed: number): number {
   return Math.min(EF_SEARCH_MAX, Math.max(16, Math.ceil(ef)));
 }
 
-const EF_PER_DOUBLING = 7;
+const EF_PER_DOUBLING = 9;
 const BASE_MISS = 0.05;
