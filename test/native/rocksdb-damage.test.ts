@@ -6,7 +6,15 @@ import { type TestContext, test } from "node:test";
 import { openDatabase, type StoreError } from "../../native/rocksdb.ts";
 import { Random } from "../support/random.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
-import { failsWith, openTestDatabase, puts, readAll, runChild, withDatabase } from "./rocksdb-support.ts";
+import {
+  failsWith,
+  openTestDatabase,
+  programEnvironment,
+  puts,
+  readAll,
+  runChild,
+  withDatabase,
+} from "./rocksdb-support.ts";
 
 /** The largest file whose name ends so. */
 function fileEndingIn(path: string, ending: string): string {
@@ -119,7 +127,10 @@ test("a full disk is NO_SPACE; reads go on, and nothing acknowledged is lost", a
   const path = join(directory, "disk");
   mkdirSync(path);
   try {
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=24m", "quiver-test", path], { stdio: "pipe" });
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=24m", "quiver-test", path], {
+      stdio: "pipe",
+      env: programEnvironment(),
+    });
   } catch (error) {
     t.skip(`Cannot mount a small file system: ${(error as Error).message.split("\n").at(-2)}`);
     return;
@@ -146,12 +157,12 @@ test("a full disk is NO_SPACE; reads go on, and nothing acknowledged is lost", a
       errors.map(({ code }) => code),
       ["NO_SPACE"],
     );
-    execFileSync("mount", ["-o", "remount,size=100m", path], { stdio: "pipe" });
+    execFileSync("mount", ["-o", "remount,size=100m", path], { stdio: "pipe", env: programEnvironment() });
     await withDatabase(path, async (reopened) => {
       const { length } = await readAll(reopened, 0);
       assert.ok(length === acknowledged || length === acknowledged + 1);
     });
   } finally {
-    execFileSync("umount", [path], { stdio: "pipe" });
+    execFileSync("umount", [path], { stdio: "pipe", env: programEnvironment() });
   }
 });

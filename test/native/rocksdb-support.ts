@@ -63,6 +63,11 @@ export function failsWith(code: string): (error: unknown) => boolean {
   };
 }
 
+/** The environment for programs other than node: the sanitizers that node may run with do not fit them. */
+export function programEnvironment(): NodeJS.ProcessEnv {
+  return { ...process.env, LD_PRELOAD: "" };
+}
+
 interface Ended {
   code: number | null;
   signal: NodeJS.Signals | null;
@@ -81,9 +86,13 @@ export function runChild(
 ): Promise<Ended> {
   const script = fileURLToPath(new URL("rocksdb-child.ts", import.meta.url));
   const command = [process.execPath, "--expose-gc", script, task, path, ...(options.args ?? [])];
-  if (options.fileSizeKiB) command.unshift("bash", "-c", `ulimit -f ${options.fileSizeKiB}; exec "$@"`, "bash");
+  if (options.fileSizeKiB) {
+    const limit = `ulimit -f ${options.fileSizeKiB}; exec env "$@"`;
+    command.unshift("bash", "-c", limit, "bash", `LD_PRELOAD=${process.env.LD_PRELOAD ?? ""}`);
+  }
   const [program = "", ...args] = command;
-  const child = spawn(program, args, { cwd: path, stdio: ["ignore", "pipe", "pipe"] });
+  const env = options.fileSizeKiB ? programEnvironment() : process.env;
+  const child = spawn(program, args, { cwd: path, env, stdio: ["ignore", "pipe", "pipe"] });
   const ended: Ended = { code: null, signal: null, stdout: "", stderr: "" };
   let unfinished = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
