@@ -128,8 +128,8 @@ class Hnsw : public hnswlib::HierarchicalNSW<float> {
   // Links a placed node into the graph (algorithm 1 of the paper). In parallel with other inserts, not with searches.
   template <typename Accept>
   void insert(uint32_t slot, Accept accept) {
-    std::unique_lock<std::mutex> own(link_list_locks_[slot]);
     std::unique_lock<std::mutex> top(global);
+    std::unique_lock<std::mutex> own(link_list_locks_[slot]);
     const int level = element_levels_[slot];
     const int levels = maxlevel_;
     if (levels < 0) {
