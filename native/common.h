@@ -282,6 +282,23 @@ T& unwrap(napi_env env, napi_value object, const char* what) {
 // Builds the value of a promise on the JavaScript thread; a Failure that it throws rejects the promise.
 using Maker = std::function<napi_value(napi_env)>;
 
+inline Maker rejection(Failure failure) {
+  return [failure = std::move(failure)](napi_env) -> napi_value { throw failure; };
+}
+
+// On any thread: what `work` returns, or a maker that throws what it threw.
+inline Maker attempt(const std::function<Maker()>& work) {
+  try {
+    return work();
+  } catch (const Failure& failure) {
+    return rejection(failure);
+  } catch (const std::bad_alloc&) {
+    return [](napi_env) -> napi_value { throw std::bad_alloc(); };
+  } catch (const std::exception& error) {
+    return rejection(Failure("IO_ERROR", error.what()));
+  }
+}
+
 struct Settlement {
   napi_deferred deferred;
   Maker make;

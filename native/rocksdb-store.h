@@ -8,14 +8,15 @@
 #include <rocksdb/write_batch.h>
 
 #include <condition_variable>
-#include <cstdlib>
 #include <deque>
 #include <map>
 #include <optional>
 #include <set>
 #include <thread>
 
+#include "bytes.h"
 #include "common.h"
+#include "joined-pool.h"
 
 namespace quiver {
 
@@ -24,57 +25,6 @@ Failure toFailure(const rocksdb::Status& status, const std::string& doing);
 inline void check(const rocksdb::Status& status, const char* doing) {
   if (!status.ok()) throw toFailure(status, doing);
 }
-
-// Bytes in malloc'd memory: they grow without being zeroed and can be handed to JavaScript without a copy.
-class Bytes {
- public:
-  Bytes() = default;
-  Bytes(const void* data, size_t size) { append(data, size); }
-  Bytes(Bytes&& other) noexcept { *this = std::move(other); }
-  Bytes& operator=(Bytes&& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(size_, other.size_);
-    std::swap(capacity_, other.capacity_);
-    return *this;
-  }
-  ~Bytes() { std::free(data_); }
-
-  size_t size() const { return size_; }
-  const char* data() const { return data_; }
-  rocksdb::Slice slice() const { return {data_, size_}; }
-  void append(const void* data, size_t size);
-  void alignTo8();
-  // Gives unused capacity back.
-  void shrink();
-  // The caller frees what is returned.
-  char* release();
-
- private:
-  void reserve(size_t capacity);
-  char* data_ = nullptr;
-  size_t size_ = 0;
-  size_t capacity_ = 0;
-};
-
-// Threads that run tasks; started when there is work for them, at most `most`.
-class Pool {
- public:
-  explicit Pool(size_t most) : most_(most) {}
-  ~Pool() { finish(); }
-  void push(std::function<void()> task);
-  // Runs all that was pushed, then ends the threads.
-  void finish();
-
- private:
-  void work();
-  const size_t most_;
-  size_t idle_ = 0;
-  bool finishing_ = false;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<std::function<void()>> tasks_;
-  std::vector<std::thread> threads_;
-};
 
 // A column family that stays readable until the last user lets go of it, also when it was dropped meanwhile.
 struct Family {
@@ -95,6 +45,8 @@ struct ReadSnapshot {
   const rocksdb::Snapshot* const held;
 };
 
+constexpr size_t mostKeyBytes = 65535;
+
 struct StoreOptions {
   std::string path;
   bool createIfMissing = false;
@@ -102,6 +54,8 @@ struct StoreOptions {
   size_t maxTotalWalBytes = size_t{256} << 20;
   size_t blockCacheBytes = size_t{64} << 20;
 };
+
+rocksdb::Options toOptions(const StoreOptions& options);
 
 // Threads: every public method is called on the JavaScript thread unless it says otherwise.
 class Store : public std::enable_shared_from_this<Store> {
@@ -184,7 +138,7 @@ class Store : public std::enable_shared_from_this<Store> {
   size_t jobBytes_ = 0;
   bool finishing_ = false;
 
-  Pool pool_{4};
+  JoinedPool pool_{4};
   std::thread writer_;
   std::thread closer_;
   std::mutex closeMutex_;

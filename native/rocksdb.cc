@@ -1,20 +1,15 @@
 // The RocksDB half as JavaScript sees it: arguments are checked and copied here, on the JavaScript thread, and results
-// become ArrayBuffers here; rocksdb-store.cc does the work between. The contract is native/rocksdb.ts.
-#include <rocksdb/cache.h>
-
+// become ArrayBuffers here; the store does the work between. The contract is native/rocksdb.ts.
 #include <cstring>
 
-#include "rocksdb-store.h"
+#include "rocksdb-read.h"
 
 namespace quiver {
 namespace {
 
-constexpr size_t mostKeyBytes = 65535;
 constexpr size_t mostBoundBytes = mostKeyBytes + 1;  // the key after the longest key is one byte longer
 constexpr size_t mostKeys = 1000000;
-constexpr size_t mostAnswerBytes = size_t{1} << 30;
 constexpr size_t mostOptionBytes = size_t{1} << 46;
-constexpr uint32_t absent = 0xffffffff;
 
 // What belongs to one JavaScript environment (the main thread, or one worker).
 struct Environment {
@@ -109,23 +104,6 @@ napi_value newObject(napi_env env) {
 
 // ---- many entries in one buffer
 
-struct Entries {
-  Bytes data;
-  std::vector<uint32_t> entries;
-  bool done = false;
-
-  void add(rocksdb::Slice key, rocksdb::Slice value) {
-    const size_t keyAt = data.size();
-    data.append(key.data(), key.size());
-    if (value.size() != 0) data.alignTo8();
-    const size_t valueAt = value.size() == 0 ? 0 : data.size();
-    data.append(value.data(), value.size());
-    for (const size_t number : {keyAt, key.size(), valueAt, value.size()}) {
-      entries.push_back(static_cast<uint32_t>(number));
-    }
-  }
-};
-
 napi_value copiedBuffer(napi_env env, const void* data, size_t size) {
   void* to = nullptr;
   napi_value buffer;
@@ -159,38 +137,6 @@ napi_value toObject(napi_env env, Entries* answer) {
 }
 
 // ---- scan
-
-struct Range {
-  std::string gte;
-  std::optional<std::string> lt;
-  size_t limit = 100000;
-  size_t maxBytes = size_t{4} << 20;
-  bool keysOnly = false;
-};
-
-Entries scanRange(Store& store, const Family& family, const Range& range, const ReadSnapshot* snapshot) {
-  Entries chunk;
-  chunk.done = true;
-  if (range.lt && range.gte >= *range.lt) return chunk;
-  rocksdb::ReadOptions options;
-  if (snapshot != nullptr) options.snapshot = snapshot->held;
-  options.fill_cache = range.maxBytes <= size_t{1} << 20;
-  rocksdb::Slice end;
-  if (range.lt) {
-    end = *range.lt;
-    options.iterate_upper_bound = &end;
-  }
-  const std::unique_ptr<rocksdb::Iterator> iterator(store.db().NewIterator(options, family.handle));
-  for (iterator->Seek(range.gte); iterator->Valid(); iterator->Next()) {
-    if (chunk.entries.size() / 4 >= range.limit || chunk.data.size() >= range.maxBytes) {
-      chunk.done = false;
-      break;
-    }
-    chunk.add(iterator->key(), range.keysOnly ? rocksdb::Slice() : iterator->value());
-  }
-  check(iterator->status(), "scan");
-  return chunk;
-}
 
 napi_value scan(const Call& call) {
   napi_env env = call.env;
@@ -231,11 +177,6 @@ napi_value scan(const Call& call) {
 
 // ---- multiGet
 
-struct Keys {
-  std::string bytes;
-  std::vector<size_t> ends;
-};
-
 Keys keysArgument(napi_env env, napi_value value) {
   bool isArray = false;
   uint32_t count = 0;
@@ -255,45 +196,6 @@ Keys keysArgument(napi_env env, napi_value value) {
     keys.ends.push_back(keys.bytes.size());
   }
   return keys;
-}
-
-Entries lookUp(Store& store, const Family& family, const Keys& keys, const ReadSnapshot* snapshot) {
-  constexpr size_t most = 128;  // values that RocksDB pins at once
-  Entries answer;
-  answer.entries.reserve(keys.ends.size() * 4);
-  rocksdb::ReadOptions options;
-  // Several rounds must see one state.
-  const rocksdb::Snapshot* own = nullptr;
-  if (snapshot != nullptr) {
-    options.snapshot = snapshot->held;
-  } else if (keys.ends.size() > most) {
-    options.snapshot = own = store.db().GetSnapshot();
-  }
-  auto release = [&store](const rocksdb::Snapshot* held) { store.db().ReleaseSnapshot(held); };
-  const std::unique_ptr<const rocksdb::Snapshot, decltype(release)> releasing(own, release);
-  for (size_t first = 0; first < keys.ends.size(); first += most) {
-    const size_t count = std::min(most, keys.ends.size() - first);
-    std::vector<rocksdb::Slice> slices;
-    for (size_t i = first; i < first + count; i++) {
-      const size_t start = i == 0 ? 0 : keys.ends[i - 1];
-      slices.emplace_back(keys.bytes.data() + start, keys.ends[i] - start);
-    }
-    std::vector<rocksdb::PinnableSlice> values(count);
-    std::vector<rocksdb::Status> statuses(count);
-    store.db().MultiGet(options, family.handle, count, slices.data(), values.data(), statuses.data());
-    for (size_t i = 0; i < count; i++) {
-      if (statuses[i].IsNotFound()) {
-        answer.entries.insert(answer.entries.end(), {0, 0, absent, 0});
-        continue;
-      }
-      check(statuses[i], "look up a key");
-      if (answer.data.size() + values[i].size() > mostAnswerBytes) {
-        invalid("Values of the keys are more than 1 GiB together: ask for fewer keys at once");
-      }
-      answer.add(rocksdb::Slice(), values[i]);
-    }
-  }
-  return answer;
 }
 
 napi_value multiGet(const Call& call) {

@@ -6,7 +6,7 @@
  *     op     = 1 put | 2 delete (value length 0) | 3 delete range [key, value)
  *
  * Keys are 1 to 65,535 bytes, values at most 1 GiB. A range ends at a key of at most 65,536 bytes that is not below
- * its first; one that ends where it starts is empty. native/rocksdb-store.cc checks every length.
+ * its first; one that ends where it starts is empty. native/rocksdb-writer.cc checks every length.
  */
 export class WriteBatch {
   #bytes: Uint8Array<ArrayBuffer>;
