@@ -260,7 +260,8 @@ class Hnsw : public hnswlib::HierarchicalNSW<float> {
     return scratch.links.data();
   }
 
-  // Fetches the neighbors' vectors into the cache while the others are looked up.
+  // Begins to fetch the vectors into the cache while the other neighbors are looked up; what follows the first four
+  // lines the processor fetches by itself.
   template <bool locked>
   void collectUnseen(Scratch& scratch, uint32_t slot, int level) {
     size_t size = 0;
@@ -268,7 +269,8 @@ class Hnsw : public hnswlib::HierarchicalNSW<float> {
     scratch.unseen.clear();
     for (size_t i = 0; i < size; ++i) {
       if (!scratch.visit(links[i])) continue;
-      __builtin_prefetch(vectorAt(links[i]));
+      const char* vector = getDataByInternalId(links[i]);
+      for (size_t offset = 0; offset < 256; offset += 64) __builtin_prefetch(vector + offset);
       scratch.unseen.push_back(links[i]);
     }
   }

@@ -35,22 +35,30 @@ export interface GraphOptions {
 }
 
 export interface SearchOptions {
-  /** Results per query, 1 to 20,000. Fewer come back when fewer vectors are eligible. */
+  /**
+   * Results per query, 1 to 20,000, and at most 10,000,000 for all queries of a call. Fewer come back only when fewer
+   * vectors are eligible.
+   */
   k: number;
-  /** Candidates kept during the graph search; raised to k where smaller. 1 to 100,000. Ignored when `exact`. */
+  /**
+   * Candidates kept during the graph search; raised to k where smaller. 1 to 100,000. Default 64. Ignored when `exact`.
+   */
   efSearch?: number;
   /** Compare every eligible vector instead of walking the graph. Default false. */
   exact?: boolean;
   /** A bitmap: only ordinals whose bit is set (word ordinal >> 5, bit ordinal & 31) are eligible. Beyond its end: not set. */
   allowed?: Uint32Array;
   /**
-   * Most vectors that the graph walk may visit per query; a query that reaches it is answered by the exact scan instead.
-   * Default: no budget.
+   * Most vectors that the walk through level 0 of the graph may visit per query, 1 to 2^32 - 1; a query that needs more is
+   * answered by the exact scan instead. Default: no budget.
    */
   visitBudget?: number;
 }
 
-/** Results of all queries, one after the other; within one query nearest first, equal distances by ascending ordinal. */
+/**
+ * Results of all queries, one after the other; within one query nearest first, equal distances by ascending ordinal. All
+ * arrays are views of one buffer.
+ */
 export interface SearchResults {
   /** How many results each query has. */
   readonly counts: Uint32Array;
@@ -58,7 +66,10 @@ export interface SearchResults {
   readonly distances: Float32Array;
   /** Distances computed for each query. */
   readonly compared: Uint32Array;
-  /** 1 where the query was answered by the exact scan: asked for, or because the visit budget was spent. */
+  /**
+   * 1 where the query was answered by the exact scan: asked for, or because the walk spent its visit budget or found fewer
+   * than k.
+   */
   readonly exact: Uint8Array;
 }
 
@@ -99,7 +110,8 @@ export interface Graph {
   stats(): GraphStats;
   /**
    * Writes graph and tail to a file (atomically: a temporary file, fsync, rename, fsync of the directory), with magic,
-   * version, length and checksum. Searches go on meanwhile; adds, removes and builds wait or are refused consistently.
+   * version, length and checksum. The file holds exactly the vectors of the moment of the call, whatever is added or removed
+   * before the promise resolves. Searches go on meanwhile; builds wait.
    */
   save(path: string): Promise<void>;
   /** Frees the memory once running calls have ended. Disposing twice is fine. */
