@@ -29,6 +29,7 @@ export const REASONS = {
   POLICY_NOT_FOUND: "NOT_FOUND",
   JOB_NOT_FOUND: "NOT_FOUND",
   ACCESS_KEY_NOT_FOUND: "NOT_FOUND",
+  SERVICE_NOT_FOUND: "NOT_FOUND",
   BUCKET_EXISTS: "ALREADY_EXISTS",
   INDEX_EXISTS: "ALREADY_EXISTS",
   NAMESPACE_EXISTS: "ALREADY_EXISTS",
@@ -118,4 +119,9 @@ export class QuiverError extends Error {
 /** An INVALID_ARGUMENT that names one field. */
 export function invalidField(field: string, description: string, reason: Reason = "INVALID_FIELD"): QuiverError {
   return new QuiverError(reason, `${field}: ${description}`, { violations: [{ field, description }] });
+}
+
+/** Told to every call while the server stops. */
+export function shuttingDown(cause?: unknown): QuiverError {
+  return new QuiverError("SHUTTING_DOWN", "The server is shutting down: connect again", { retryAfterMs: 1000, cause });
 }

@@ -107,8 +107,11 @@ export interface ListOptions {
   readonly projection: Projection;
 }
 
-/** What an index can do right now: answer at all, answer by graph. */
-export type IndexState = "loading" | "building" | "ready";
+/**
+ * What an index can do right now: nothing yet, answer exactly while its graph is being built, answer by graph. "failed":
+ * its stored vectors cannot be read, every call fails.
+ */
+export type IndexState = "loading" | "building" | "ready" | "failed";
 
 export interface IndexStats {
   readonly state: IndexState;

@@ -6,6 +6,7 @@ import { exactSearch, recall } from "../support/exact-search.ts";
 import { Random } from "../support/random.ts";
 import { ServerProcess } from "../support/server.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { until } from "../support/until.ts";
 
 const ROUNDS = Number(process.env.QUIVER_TEST_KILLS ?? 3);
 const DIMENSION = 32;
@@ -26,7 +27,7 @@ test("what was acknowledged before a kill -9 is there after the next start, key 
   await connect(server).index.create({ dimension: DIMENSION, distanceMetric: "cosine" });
   for (let round = 0; round < ROUNDS; round++) {
     const { index } = connect(server);
-    const killAfter = acknowledged.size + BATCH * (10 + random.below(60));
+    const killAfter = acknowledged.size + BATCH * (20 + random.below(60));
     let batches = 0;
     const write = async () => {
       for (;;) {
@@ -65,7 +66,7 @@ test("what was acknowledged before a kill -9 is there after the next start, key 
   }
 
   const { index } = connect(server);
-  while ((await index.stats()).unindexedVectors > 0);
+  await until(async () => (await index.stats()).unindexedVectors === 0);
   let recalls = 0;
   for (let i = 0; i < 50; i++) {
     const query = random.vector(DIMENSION);

@@ -1,3 +1,7 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { openDatabase } from "../../native/rocksdb.ts";
+import { WriteBatch } from "../../native/write-batch.ts";
 import { openEmbeddedEngine } from "../../src/engine/embedded/embedded-engine.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
@@ -24,4 +28,70 @@ engineSuite("embedded", async (t) => {
       engine = await open();
     },
   };
+});
+
+/** An engine with the index "b/i" that holds one vector, closed. */
+async function store(path: string): Promise<void> {
+  const engine = await openEmbeddedEngine({ path, onBackgroundError: () => {} });
+  await engine.createBucket({ name: "b", createdAt: 1, tags: {} });
+  const settings = { nonFilterableMetadataKeys: [], m: 16, efConstruction: 200, deletionProtection: false, tags: {} };
+  const names = { bucket: "b", index: "i", createdAt: 1 };
+  await engine.createIndex({ ...names, dimension: 2, distanceMetric: "cosine", ...settings });
+  const vectors = [{ key: "k", data: Float32Array.of(1, 2), metadata: {} }];
+  await engine.putVectors({ bucket: "b", index: "i", namespace: "" }, vectors);
+  await engine.close();
+}
+
+test("a damaged vector record fails its index with CORRUPTION, says so once, and leaves the server running", async (t) => {
+  const path = temporaryDirectory(t);
+  await store(path);
+  const database = await openDatabase(path);
+  const family = database.columnFamilies().find(({ name }) => name.startsWith("index-"))?.id ?? 0;
+  const batch = new WriteBatch();
+  batch.put(family, Buffer.from("\x01\0k"), Buffer.from("short"));
+  await database.write(batch.bytes());
+  await database.close();
+
+  const complaints: string[] = [];
+  const engine = await openEmbeddedEngine({ path, onBackgroundError: (message) => complaints.push(message) });
+  t.after(() => engine.close());
+  const call = engine.getVectors({ bucket: "b", index: "i", namespace: "" }, ["k"], { data: true, metadata: false });
+  await assert.rejects(call, { reason: "CORRUPTION" });
+  assert.deepEqual(complaints, ['Cannot load index "b/i"; its calls fail']);
+  assert.deepEqual(engine.indexStates(), [{ bucket: "b", index: "i", state: "failed" }]);
+});
+
+test("vectors that the catalog does not know are never removed: the store is refused", async (t) => {
+  const path = temporaryDirectory(t);
+  await store(path);
+  const database = await openDatabase(path);
+  const batch = new WriteBatch();
+  batch.delete(0, Buffer.from("\x03b\0i"));
+  await database.write(batch.bytes());
+  await database.close();
+  await assert.rejects(openEmbeddedEngine({ path, onBackgroundError: () => {} }), { reason: "CORRUPTION" });
+  const again = await openDatabase(path);
+  assert.equal(again.columnFamilies().length, 2);
+  await again.close();
+});
+
+test("what a crash left of a deletion is removed at the next start", async (t) => {
+  const path = temporaryDirectory(t);
+  await store(path);
+  const database = await openDatabase(path);
+  const name = database.columnFamilies().find((family) => family.name.startsWith("index-"))?.name ?? "";
+  const batch = new WriteBatch();
+  batch.delete(0, Buffer.from("\x03b\0i"));
+  batch.put(0, Buffer.from(`\x04${name}`), Buffer.alloc(0));
+  await database.write(batch.bytes());
+  await database.createColumnFamily("index-left-by-a-crash");
+  await database.close();
+  for (let start = 0; start < 2; start++) {
+    const engine = await openEmbeddedEngine({ path, onBackgroundError: () => {} });
+    assert.deepEqual(engine.indexStates(), []);
+    await engine.close();
+  }
+  const after = await openDatabase(path);
+  assert.deepEqual(after.columnFamilies(), [{ name: "default", id: 0 }]);
+  await after.close();
 });

@@ -4,6 +4,7 @@ import type { DistanceMetric, Engine, Index, Metadata, Query } from "../../src/e
 import type { Reason } from "../../src/errors.ts";
 import { exactSearch, recall } from "../support/exact-search.ts";
 import { Random } from "../support/random.ts";
+import { until } from "../support/until.ts";
 
 /** An engine under test that can be closed and opened again over the same data. */
 export interface EngineUnderTest {
@@ -224,6 +225,8 @@ export function engineSuite(name: string, open: OpenEngine): void {
     };
     for (let i = 0; i < 14; i++) await put(1000);
     let recalls = 0;
+    let byGraph = 0;
+    await until(async () => (await engine.indexStats({ bucket: "b", index: "i" })).state === "ready");
     for (let round = 0; round < 100; round++) {
       await put(20);
       const removed = [...model.keys()].slice(round, round + 10);
@@ -231,12 +234,14 @@ export function engineSuite(name: string, open: OpenEngine): void {
       for (const key of removed) model.delete(key);
       const data = clustered();
       const query: Query = { ...exactly(data, 10), search: { kind: "recall_target", recallTarget: 0.95 } };
-      const { vectors } = await engine.queryVectors(partition("b", "i"), query);
+      const { vectors, plan } = await engine.queryVectors(partition("b", "i"), query);
+      if (plan.strategy === "graph") byGraph++;
       assert.equal(vectors.length, 10);
       for (const { key } of vectors) assert.ok(model.has(key), `"${key}" was deleted`);
       recalls += recall(exactSearch("cosine", model, data, 10), vectors);
     }
     assert.ok(recalls / 100 >= 0.95, `recall ${recalls / 100}`);
+    assert.ok(byGraph > 50, `${byGraph} of 100 queries walked the graph`);
   });
 
   test(`${name}: queries beside overwrites always find the key that is overwritten`, async (t) => {
@@ -264,6 +269,68 @@ export function engineSuite(name: string, open: OpenEngine): void {
     }
     await writer;
     t.diagnostic(`${queries} queries beside 200 overwrites`);
+  });
+
+  test(`${name}: deleting an index beside its puts and queries disturbs no other index`, async (t) => {
+    const random = new Random();
+    t.diagnostic(`seed ${random.seed}`);
+    const { engine } = await open(t);
+    await createBucket(engine, "b");
+    await engine.createIndex(index("b", "other", { dimension: 8 }));
+    await engine.putVectors(partition("b", "other"), [{ key: "k", data: random.vector(8), metadata: {} }]);
+    for (let round = 0; round < 5; round++) {
+      await engine.createIndex(index("b", "i", { dimension: 8 }));
+      const batch = (from: number) =>
+        Array.from({ length: 1000 }, (_, i) => ({ key: `k${from + i}`, data: random.vector(8), metadata: {} }));
+      for (let i = 0; i < 6; i++) await engine.putVectors(partition("b", "i"), batch(1000 * i));
+      const calls: Promise<unknown>[] = [];
+      for (let i = 0; i < 6; i++) {
+        calls.push(engine.putVectors(partition("b", "i"), batch(6000 + 1000 * i)));
+        calls.push(engine.queryVectors(partition("b", "i"), exactly(random.vector(8), 10)));
+        calls.push(engine.deleteVectors(partition("b", "i"), ["k1", "k2"]));
+        if (i === 3) calls.push(engine.deleteIndex({ bucket: "b", index: "i" }));
+      }
+      for (const result of await Promise.allSettled(calls)) {
+        if (result.status === "rejected") assert.equal(result.reason.reason, "INDEX_NOT_FOUND", result.reason.message);
+      }
+      assert.equal(engine.readOnly, false);
+    }
+    await engine.putVectors(partition("b", "other"), [{ key: "l", data: random.vector(8), metadata: {} }]);
+  });
+
+  test(`${name}: closing finishes the writes under way and refuses later calls`, async (t) => {
+    const under = await open(t);
+    await createBucket(under.engine, "b");
+    await under.engine.createIndex(index("b", "i", { dimension: 2 }));
+    const { engine } = under;
+    const writes = Array.from({ length: 20 }, (_, i) =>
+      engine.putVectors(partition("b", "i"), [vector(`k${i}`, [i, 1])]).then(() => `k${i}`),
+    );
+    await writes[0];
+    await under.restart();
+    const settled = await Promise.allSettled(writes);
+    const keys = settled.flatMap((write) => (write.status === "fulfilled" ? [write.value] : []));
+    assert.ok(keys.length > 0);
+    for (const write of settled) if (write.status === "rejected") assert.equal(write.reason.reason, "SHUTTING_DOWN");
+    await rejectsWith("SHUTTING_DOWN", engine.getIndex({ bucket: "b", index: "i" }));
+    const { vectors } = await under.engine.getVectors(partition("b", "i"), keys, nothing);
+    assert.equal(vectors.length, keys.length);
+  });
+
+  test(`${name}: a read beside writes never shows a version above the lsn that it answers`, async (t) => {
+    const { engine } = await open(t);
+    await createBucket(engine, "b");
+    await engine.createIndex(index("b", "i", { dimension: 1, distanceMetric: "euclidean" }));
+    let writing = true;
+    const writer = (async () => {
+      for (let i = 0; i < 200; i++) await engine.putVectors(partition("b", "i"), [vector("k", [i])]);
+      writing = false;
+    })();
+    while (writing) {
+      const { vectors, lsn } = await engine.getVectors(partition("b", "i"), ["k"], nothing);
+      for (const { version } of vectors) assert.ok(version <= lsn);
+    }
+    await writer;
   });
 
   test(`${name}: concurrent writes of one key end as the one with the highest lsn says`, async (t) => {

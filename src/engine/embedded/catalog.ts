@@ -1,6 +1,7 @@
 import type { Bucket, Index } from "../engine.ts";
-import { BUCKET_KIND, INDEX_KIND, storeKey, text, utf8 } from "./layout.ts";
-import { CATALOG, keyAt, type Store, valueAt } from "./store.ts";
+import { BUCKET_KIND, DROPPED_KIND, INDEX_KIND, json, keyAt, storeKey, text, utf8, valueAt } from "./layout.ts";
+import { scanRange } from "./scan.ts";
+import { CATALOG, type Store } from "./store.ts";
 
 /** An index as the catalog holds it: with the column family that keeps its vectors. */
 export interface IndexRecord extends Index {
@@ -15,15 +16,20 @@ export class Catalog {
     this.#store = store;
   }
 
-  async load(): Promise<{ buckets: Bucket[]; indexes: IndexRecord[] }> {
+  /** What is stored; `dropped` names the column families of deleted indexes. */
+  async load(): Promise<{ buckets: Bucket[]; indexes: IndexRecord[]; dropped: Set<string> }> {
     const buckets: Bucket[] = [];
     const indexes: IndexRecord[] = [];
-    await this.#each(BUCKET_KIND, (name, record) => buckets.push({ ...(record as Omit<Bucket, "name">), name }));
-    await this.#each(INDEX_KIND, (name, record) => {
+    const dropped = new Set<string>();
+    for await (const { name, value } of this.#records(BUCKET_KIND)) {
+      buckets.push({ ...(json(value) as Omit<Bucket, "name">), name });
+    }
+    for await (const { name, value } of this.#records(INDEX_KIND)) {
       const [bucket = "", index = ""] = name.split("\0");
-      indexes.push({ ...(record as Omit<IndexRecord, "bucket" | "index">), bucket, index });
-    });
-    return { buckets, indexes };
+      indexes.push({ ...(json(value) as Omit<IndexRecord, "bucket" | "index">), bucket, index });
+    }
+    for await (const { name } of this.#records(DROPPED_KIND)) dropped.add(name);
+    return { buckets, indexes, dropped };
   }
 
   /** `apply` runs once the record is durable, as in Store.commit. */
@@ -39,22 +45,28 @@ export class Catalog {
     await this.#store.commit((batch) => batch.put(CATALOG, storeKey(INDEX_KIND, bucket, index), encode(record)), apply);
   }
 
-  async deleteIndex(bucket: string, index: string, apply: () => void): Promise<void> {
-    await this.#store.commit((batch) => batch.delete(CATALOG, storeKey(INDEX_KIND, bucket, index)), apply);
+  /** Also notes that the index's column family may be dropped. */
+  async deleteIndex({ bucket, index, columnFamily }: IndexRecord, apply: () => void): Promise<void> {
+    await this.#store.commit((batch) => {
+      batch.delete(CATALOG, storeKey(INDEX_KIND, bucket, index));
+      batch.put(CATALOG, storeKey(DROPPED_KIND, columnFamily), new Uint8Array());
+    }, apply);
   }
 
-  async #each(kind: number, use: (name: string, record: unknown) => void): Promise<void> {
-    const range = { columnFamily: CATALOG, gte: Uint8Array.of(kind), lt: Uint8Array.of(kind + 1) };
-    const chunk = await this.#store.database.scan({ ...range, limit: RECORDS_MAX, maxBytes: RECORD_BYTES_MAX });
-    if (!chunk.done) throw new Error("The catalog is larger than this release can load");
-    for (let i = 0; i < chunk.entries.length / 4; i++) {
-      use(text(keyAt(chunk, i).subarray(1)), JSON.parse(text(valueAt(chunk, i))));
+  /** Forgets a column family that is dropped. */
+  async forgetDropped(columnFamily: string): Promise<void> {
+    await this.#store.commit((batch) => batch.delete(CATALOG, storeKey(DROPPED_KIND, columnFamily)));
+  }
+
+  async *#records(kind: number): AsyncGenerator<{ name: string; value: Uint8Array }> {
+    const range = { columnFamily: CATALOG, from: Uint8Array.of(kind), to: Uint8Array.of(kind + 1) };
+    for await (const chunk of scanRange(this.#store.database, range)) {
+      for (let i = 0; i < chunk.entries.length / 4; i++) {
+        yield { name: text(keyAt(chunk, i).subarray(1)), value: valueAt(chunk, i) };
+      }
     }
   }
 }
-
-const RECORDS_MAX = 1_000_000;
-const RECORD_BYTES_MAX = 1 << 28;
 
 function encode(record: object): Uint8Array {
   return utf8(JSON.stringify(record));

@@ -1,4 +1,4 @@
-import { QuiverError } from "../../errors.ts";
+import { QuiverError, shuttingDown } from "../../errors.ts";
 import type {
   Bucket,
   Engine,
@@ -27,7 +27,7 @@ export interface EmbeddedEngineOptions {
 
 /** Opens the engine that keeps everything in this process: RocksDB on disk, graphs in memory. Indexes load in the background. */
 export async function openEmbeddedEngine(options: EmbeddedEngineOptions): Promise<Engine> {
-  const store = await Store.open(options.path);
+  const store = await Store.open(options.path, options.onBackgroundError);
   try {
     return await EmbeddedEngine.load(store, options);
   } catch (error) {
@@ -42,12 +42,15 @@ class EmbeddedEngine implements Engine {
   readonly #store: Store;
   readonly #catalog: Catalog;
   readonly #builder: GraphBuilder;
+  readonly #onBackgroundError: EmbeddedEngineOptions["onBackgroundError"];
   readonly #buckets = new Map<string, { bucket: Bucket; indexes: Map<string, VectorIndex> }>();
   #lastChange: Promise<unknown> = Promise.resolve();
+  #closed = false;
 
   private constructor(store: Store, options: EmbeddedEngineOptions) {
     this.#store = store;
     this.#catalog = new Catalog(store);
+    this.#onBackgroundError = options.onBackgroundError;
     this.#builder = new GraphBuilder((error, partition) =>
       options.onBackgroundError(
         `Cannot build the graph of namespace "${partition.namespace}"; its vectors are searched exactly`,
@@ -58,7 +61,7 @@ class EmbeddedEngine implements Engine {
 
   static async load(store: Store, options: EmbeddedEngineOptions): Promise<EmbeddedEngine> {
     const engine = new EmbeddedEngine(store, options);
-    const { buckets, indexes } = await engine.#catalog.load();
+    const { buckets, indexes, dropped } = await engine.#catalog.load();
     const families = new Map(store.database.columnFamilies().map(({ name, id }) => [name, id]));
     for (const bucket of buckets) engine.#buckets.set(bucket.name, { bucket, indexes: new Map() });
     for (const record of indexes) {
@@ -70,8 +73,9 @@ class EmbeddedEngine implements Engine {
       families.delete(record.columnFamily);
       bucket.indexes.set(record.index, engine.#openIndex(record, family));
     }
-    // What a crash left between the two steps of creating or deleting an index.
-    for (const [name, id] of families) if (name !== "default") await store.database.dropColumnFamily(id);
+    families.delete("default");
+    for (const [name, id] of families) await engine.#dropLeftOver(name, id, dropped.has(name));
+    for (const name of dropped) await engine.#catalog.forgetDropped(name);
     return engine;
   }
 
@@ -154,16 +158,20 @@ class EmbeddedEngine implements Engine {
       if (index.config.deletionProtection) {
         throw new QuiverError(
           "DELETION_PROTECTED",
-          `Cannot delete index "${ref.bucket}/${ref.index}": deletion protection is on; turn it off with UpdateIndex`,
+          `Cannot delete index "${ref.bucket}/${ref.index}": deletion protection is on`,
           { resource: { type: "index", name: `${ref.bucket}/${ref.index}` } },
         );
       }
-      await this.#catalog.deleteIndex(ref.bucket, ref.index, () => {
+      await this.#catalog.deleteIndex(index.record, () => {
         this.#bucket(ref.bucket).indexes.delete(ref.index);
         index.dispose(notFound(ref));
       });
-      // The index is gone; its files follow now, or at the next start.
-      await this.#store.database.dropColumnFamily(index.columnFamily).catch(() => {});
+      try {
+        await this.#store.database.dropColumnFamily(index.columnFamily);
+        await this.#catalog.forgetDropped(index.record.columnFamily);
+      } catch (error) {
+        this.#onBackgroundError("The files of a deleted index are still there; the next start removes them", error);
+      }
     });
   }
 
@@ -198,13 +206,14 @@ class EmbeddedEngine implements Engine {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     await this.#lastChange.catch(() => {});
-    const closing = this.#builder.close();
+    await this.#store.stopWrites();
+    const built = this.#builder.close();
     for (const { indexes } of this.#buckets.values()) {
-      for (const index of indexes.values())
-        index.dispose(new QuiverError("SHUTTING_DOWN", "The server is shutting down"));
+      for (const index of indexes.values()) index.dispose(shuttingDown());
     }
-    await closing;
+    await built;
     await this.#store.close();
   }
 
@@ -215,11 +224,31 @@ class EmbeddedEngine implements Engine {
     return changed;
   }
 
-  #openIndex({ columnFamily: _, ...config }: IndexRecord, family: number): VectorIndex {
-    return new VectorIndex(config, family, this.#store, this.#builder);
+  /** Removes what a crash left between the two steps of creating or deleting an index, and nothing else. */
+  async #dropLeftOver(name: string, family: number, isDropped: boolean): Promise<void> {
+    const { entries } = await this.#store.database.scan({ columnFamily: family, limit: 1 });
+    if (!isDropped && entries.length > 0) {
+      throw new QuiverError(
+        "CORRUPTION",
+        `Column family "${name}" holds vectors but the catalog does not know it: the write-ahead log has lost its end; restore a backup`,
+      );
+    }
+    await this.#store.database.dropColumnFamily(family);
+  }
+
+  #openIndex(record: IndexRecord, columnFamily: number): VectorIndex {
+    return new VectorIndex({
+      record,
+      columnFamily,
+      store: this.#store,
+      builder: this.#builder,
+      onLoadError: (error) =>
+        this.#onBackgroundError(`Cannot load index "${record.bucket}/${record.index}"; its calls fail`, error),
+    });
   }
 
   #bucket(name: string) {
+    if (this.#closed) throw shuttingDown();
     const entry = this.#buckets.get(name);
     if (entry) return entry;
     throw new QuiverError("BUCKET_NOT_FOUND", `Vector bucket "${name}" does not exist`, {

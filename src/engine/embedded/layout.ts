@@ -8,6 +8,7 @@
  *     0x01                                  -> lsn u64: of the last committed batch, in every batch
  *     0x02 | bucket                         -> JSON { createdAt, tags }
  *     0x03 | bucket | 0x00 | index          -> JSON { columnFamily, createdAt, dimension, ... }
+ *     0x04 | column family                  -> empty: its index is deleted, the family may be dropped
  *
  * One column family per index, named "index-<random UUID>":
  *
@@ -17,6 +18,8 @@
  *
  * Every vector has both of its records, with the same version. Names of buckets, indexes and namespaces hold no byte 0x00.
  */
+import type { Entries } from "../../../native/rocksdb.ts";
+import { QuiverError } from "../../errors.ts";
 import type { Metadata } from "../engine.ts";
 
 /** 1: the first layout. */
@@ -26,6 +29,7 @@ export const FORMAT_KEY = Uint8Array.of(0x00);
 export const LSN_KEY = Uint8Array.of(0x01);
 export const BUCKET_KIND = 0x02;
 export const INDEX_KIND = 0x03;
+export const DROPPED_KIND = 0x04;
 
 export const VECTOR_KIND = 0x01;
 export const METADATA_KIND = 0x02;
@@ -41,9 +45,36 @@ export function utf8(text: string): Uint8Array<ArrayBuffer> {
   return encoder.encode(text);
 }
 
-/** Throws on bytes that are not UTF-8: they were not written by us. */
+/** Throws CORRUPTION on bytes that are not UTF-8: they were not written by us. */
 export function text(bytes: Uint8Array): string {
-  return decoder.decode(bytes);
+  try {
+    return decoder.decode(bytes);
+  } catch (cause) {
+    throw damaged("text", cause);
+  }
+}
+
+/** Throws CORRUPTION on bytes that are no JSON. */
+export function json(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(text(bytes));
+  } catch (cause) {
+    throw damaged("JSON", cause);
+  }
+}
+
+/** The key of entry i. */
+export function keyAt({ data, entries }: Entries, i: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(data, entries[4 * i], entries[4 * i + 1]);
+}
+
+/** The value of entry i; only for entries that are present. */
+export function valueAt({ data, entries }: Entries, i: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(data, entries[4 * i + 2], entries[4 * i + 3]);
+}
+
+function damaged(what: string, cause?: unknown): QuiverError {
+  return new QuiverError("CORRUPTION", `Stored ${what} is damaged; stop the server and restore a backup`, { cause });
 }
 
 /** `kind | first | 0x00 | rest`, or `kind | first` when `rest` is absent. */
@@ -83,6 +114,7 @@ export function decodeU32(bytes: Uint8Array, at = 0): number {
 
 /** Sequence numbers stay below 2^53. */
 export function decodeU64(bytes: Uint8Array, at = 0): number {
+  if (bytes.length < at + 8) throw damaged(`number of ${bytes.length} bytes`);
   return Number(view(bytes).getBigUint64(at, true));
 }
 
@@ -99,7 +131,7 @@ export function encodeVector(version: number, data: Float32Array): Uint8Array<Ar
 export function decodeVector(record: Uint8Array<ArrayBuffer>): { version: number; data: Float32Array<ArrayBuffer> } {
   const dimension = record.length < VECTOR_HEADER_BYTES ? -1 : decodeU32(record, 8);
   if (record.length !== VECTOR_HEADER_BYTES + 4 * dimension) {
-    throw new Error(`A vector record has ${record.length} bytes, its dimension says ${dimension}`);
+    throw damaged(`vector of ${record.length} bytes`);
   }
   const at = record.byteOffset + VECTOR_HEADER_BYTES;
   const data =
@@ -118,7 +150,7 @@ export function encodeMetadata(version: number, metadata: Metadata): Uint8Array<
 }
 
 export function decodeMetadata(record: Uint8Array): Metadata {
-  return JSON.parse(text(record.subarray(METADATA_HEADER_BYTES))) as Metadata;
+  return json(record.subarray(METADATA_HEADER_BYTES)) as Metadata;
 }
 
 /** The version alone, of either record. */

@@ -28,10 +28,12 @@ export class Partition {
   /** True once the store holds a record of the namespace. */
   recorded = false;
   readonly #graph: Graph;
+  readonly #dimension: number;
   readonly #ordinals = new Map<string, number>();
   #keys: (string | undefined)[] = [];
   #versions = new Float64Array(64);
   #keyBytes = 0;
+  #disposed = false;
   #removals = 0;
   #writing = 0;
   #pause: Promise<void> | undefined;
@@ -41,6 +43,7 @@ export class Partition {
   constructor(namespace: string, options: GraphOptions) {
     this.namespace = namespace;
     this.#graph = createGraph(options);
+    this.#dimension = options.dimension;
   }
 
   /** Live vectors. */
@@ -64,7 +67,12 @@ export class Partition {
 
   /** True while vectors wait to be moved into the graph. */
   get wantsGraph(): boolean {
-    return this.size >= GRAPH_VECTORS_MIN && this.stats().unindexed > 0;
+    return !this.#disposed && this.size >= GRAPH_VECTORS_MIN && this.stats().unindexed > 0;
+  }
+
+  /** Bytes of the vectors that are not in the graph yet. */
+  get tailBytes(): number {
+    return this.#disposed ? 0 : this.stats().unindexed * this.#dimension * Float32Array.BYTES_PER_ELEMENT;
   }
 
   /** Moves up to `max` vectors from the unindexed tail into the graph. */
@@ -165,7 +173,9 @@ export class Partition {
     return { found, compared: results.compared[0] ?? 0, exact: results.exact[0] === 1 };
   }
 
+  /** Frees the memory; searches and builds under way end with an error. */
   dispose(): void {
+    this.#disposed = true;
     this.#graph.dispose();
   }
 

@@ -8,6 +8,7 @@ import {
   encodeMetadata,
   encodeVector,
   endOfPrefix,
+  keyAt,
   METADATA_KIND,
   NAMESPACE_KIND,
   storeKey,
@@ -15,8 +16,9 @@ import {
   text,
   utf8,
   VECTOR_KIND,
+  valueAt,
 } from "./layout.ts";
-import { keyAt, valueAt } from "./store.ts";
+import { scanRange } from "./scan.ts";
 
 /** Records read per turn while listing. */
 const LIST_CHUNK_RECORDS = 1_000;
@@ -25,10 +27,12 @@ const LIST_CHUNK_RECORDS = 1_000;
 export class Records {
   readonly #database: Database;
   readonly #columnFamily: number;
+  readonly #dataBytes: number;
 
-  constructor(database: Database, columnFamily: number) {
+  constructor(database: Database, columnFamily: number, dimension: number) {
     this.#database = database;
     this.#columnFamily = columnFamily;
+    this.#dataBytes = dimension * Float32Array.BYTES_PER_ELEMENT;
   }
 
   put(batch: WriteBatch, namespace: string, version: number, { key, data, metadata }: VectorInput): void {
@@ -62,7 +66,7 @@ export class Records {
   async list(namespace: string, options: ListOptions): Promise<{ items: Vector[]; more: boolean }> {
     const snapshot = this.#database.snapshot();
     try {
-      const page = new ListPage(options);
+      const page = new ListPage(options, options.projection.data ? this.#dataBytes : 0);
       for await (const { keys, chunk } of this.#metadataChunks(namespace, options, snapshot)) {
         const chosen = [...keys.entries()].filter(([, key]) => inSegment(key, options.segment)).slice(0, page.room);
         const chosenKeys = chosen.map(([, key]) => key);
@@ -70,8 +74,9 @@ export class Records {
           ? await this.#multiGet(VECTOR_KIND, namespace, chosenKeys, snapshot)
           : undefined;
         for (const [at, [i, key]] of chosen.entries()) {
-          const vector = toVector(key, valueAt(chunk, i), data && recordAt(data, at), options.projection);
-          if (!page.add(vector)) return { items: page.items, more: true };
+          const record = valueAt(chunk, i);
+          if (page.isFull) return { items: page.items, more: true };
+          page.add(toVector(key, record, data && recordAt(data, at), options.projection), record.length);
         }
       }
       return { items: page.items, more: false };
@@ -117,18 +122,8 @@ export class Records {
     }
   }
 
-  async *#chunks(
-    from: Uint8Array,
-    to: Uint8Array,
-    options: { snapshot?: Snapshot; limit?: number } = {},
-  ): AsyncGenerator<Entries> {
-    for (let gte = from; ; ) {
-      const chunk = await this.#database.scan({ ...options, columnFamily: this.#columnFamily, gte, lt: to });
-      const count = chunk.entries.length / 4;
-      if (count > 0) yield chunk;
-      if (chunk.done) return;
-      gte = successor(keyAt(chunk, count - 1));
-    }
+  #chunks(from: Uint8Array, to: Uint8Array, options: { snapshot?: Snapshot; limit?: number } = {}) {
+    return scanRange(this.#database, { ...options, columnFamily: this.#columnFamily, from, to });
   }
 
   #multiGet(kind: number, namespace: string, keys: readonly string[], snapshot: Snapshot): Promise<Entries> {
@@ -141,24 +136,29 @@ export class Records {
 class ListPage {
   readonly items: Vector[] = [];
   readonly #options: ListOptions;
+  readonly #dataBytes: number;
   #bytes = 0;
 
-  constructor(options: ListOptions) {
+  /** `dataBytes`: what the data of one vector adds. */
+  constructor(options: ListOptions, dataBytes: number) {
     this.#options = options;
+    this.#dataBytes = dataBytes;
   }
 
-  /** How many vectors are worth reading: one more than fits tells whether another page follows. */
+  get isFull(): boolean {
+    return this.items.length >= this.#options.maxResults || this.#bytes >= this.#options.maxBytes;
+  }
+
+  /** How many vectors are worth reading: one more than can fit tells whether another page follows. */
   get room(): number {
-    return this.#options.maxResults + 1 - this.items.length;
+    const byNumber = this.#options.maxResults - this.items.length;
+    const byBytes = Math.ceil((this.#options.maxBytes - this.#bytes) / Math.max(1, this.#dataBytes));
+    return Math.max(0, Math.min(byNumber, byBytes)) + 1;
   }
 
-  /** False when the page is full and the vector belongs to the next one. */
-  add(vector: Vector): boolean {
-    if (this.items.length === this.#options.maxResults || this.#bytes >= this.#options.maxBytes) return false;
+  add(vector: Vector, metadataBytes: number): void {
     this.items.push(vector);
-    this.#bytes += Buffer.byteLength(vector.key) + (vector.data?.byteLength ?? 0);
-    if (vector.metadata) this.#bytes += Buffer.byteLength(JSON.stringify(vector.metadata));
-    return true;
+    this.#bytes += Buffer.byteLength(vector.key) + this.#dataBytes + (vector.metadata ? metadataBytes : 0);
   }
 }
 

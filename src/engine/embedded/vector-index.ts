@@ -8,8 +8,10 @@ import type {
   Query,
   QueryPlan,
   ScoredVector,
+  Vector,
   VectorInput,
 } from "../engine.ts";
+import type { IndexRecord } from "./catalog.ts";
 import type { GraphBuilder } from "./graph-builder.ts";
 import { type Found, Partition } from "./partition.ts";
 import { planSearch } from "./planner.ts";
@@ -19,8 +21,19 @@ import { readFailed, type Store } from "./store.ts";
 /** Searches that may be disturbed by overwrites and deletes before writes are held back for one. */
 const UNDISTURBED_TRIES = 3;
 
+export interface VectorIndexOptions {
+  readonly record: IndexRecord;
+  /** The number of the open column family. */
+  readonly columnFamily: number;
+  readonly store: Store;
+  readonly builder: GraphBuilder;
+  /** Hears why the stored vectors cannot be read; the index then fails every call. */
+  readonly onLoadError: (error: unknown) => void;
+}
+
 /** One index: its column family, and its partitions in memory. */
 export class VectorIndex {
+  readonly record: IndexRecord;
   readonly config: Index;
   readonly columnFamily: number;
   readonly #store: Store;
@@ -28,23 +41,28 @@ export class VectorIndex {
   readonly #builder: GraphBuilder;
   readonly #partitions = new Map<string, Partition>();
   readonly #loaded: Promise<void>;
-  #loading = true;
+  #state: "loading" | "loaded" | "failed" = "loading";
   #gone: QuiverError | undefined;
 
   /** Starts loading what is stored; every operation waits for it. */
-  constructor(config: Index, columnFamily: number, store: Store, builder: GraphBuilder) {
+  constructor({ record, columnFamily, store, builder, onLoadError }: VectorIndexOptions) {
+    const { columnFamily: _, ...config } = record;
+    this.record = record;
     this.config = config;
     this.columnFamily = columnFamily;
     this.#store = store;
-    this.#records = new Records(store.database, columnFamily);
+    this.#records = new Records(store.database, columnFamily, config.dimension);
     this.#builder = builder;
     this.#loaded = this.#load();
-    // Whoever uses the index is told of a failed load; nobody may be waiting yet.
-    this.#loaded.catch(() => {});
+    this.#loaded.catch((error: unknown) => {
+      if (this.#gone) return;
+      this.#state = "failed";
+      onLoadError(error);
+    });
   }
 
   get state(): IndexState {
-    if (this.#loading) return "loading";
+    if (this.#state !== "loaded") return this.#state;
     return this.#partitions.values().some((partition) => partition.wantsGraph) ? "building" : "ready";
   }
 
@@ -53,7 +71,9 @@ export class VectorIndex {
     const partition = this.#partitions.get(namespace) ?? this.#addPartition(namespace);
     const keys = vectors.map(({ key }) => key);
     const data = concatenate(vectors, this.config.dimension);
+    await this.#builder.waitForRoom(partition);
     const lsn = await partition.write((pending) => {
+      this.#assertThere();
       pending(keys, true);
       return this.#store.commit(
         (batch, version) => {
@@ -61,42 +81,49 @@ export class VectorIndex {
           for (const vector of vectors) this.#records.put(batch, namespace, version, vector);
         },
         (version) => {
+          if (this.#gone) return;
           partition.recorded = true;
           partition.put(keys, data, () => version);
         },
       );
     });
+    this.#assertThere();
     this.#builder.notice(partition);
     return { lsn };
   }
 
   async delete(namespace: string, keys: readonly string[]) {
     const partition = await this.#partition(namespace);
-    return partition.write(async (pending) => {
-      const existing = keys.filter((key) => partition.willExist(key));
-      const counts = { deletedCount: existing.length, notFoundCount: keys.length - existing.length };
-      pending(existing, false);
+    const answer = await partition.write(async (pending) => {
+      this.#assertThere();
+      const deletedCount = keys.filter((key) => partition.willExist(key)).length;
+      pending(keys, false);
+      // Keys that a pending delete takes away are deleted as well: that one may yet be refused.
       const lsn = await this.#store.commit(
         (batch) => {
-          for (const key of existing) this.#records.delete(batch, namespace, key);
+          for (const key of keys) this.#records.delete(batch, namespace, key);
         },
-        () => partition.delete(existing),
+        () => this.#gone || partition.delete(keys),
       );
-      return { lsn, ...counts };
+      return { lsn, deletedCount, notFoundCount: keys.length - deletedCount };
     });
+    this.#assertThere();
+    return answer;
   }
 
   async get(namespace: string, keys: readonly string[], projection: Projection) {
     await this.#partition(namespace);
     const { lsn } = this.#store;
-    const vectors = await this.#records.get(namespace, keys, projection).catch(rethrowReadFailed);
-    return { vectors: vectors.filter((vector) => vector !== undefined), lsn };
+    const records = await this.#records.get(namespace, keys, projection).catch(rethrowReadFailed);
+    const vectors = records.filter((vector) => vector !== undefined);
+    return { vectors, lsn: lsnOf(lsn, vectors) };
   }
 
   async list(namespace: string, options: ListOptions) {
     await this.#partition(namespace);
     const { lsn } = this.#store;
-    return { ...(await this.#records.list(namespace, options).catch(rethrowReadFailed)), lsn };
+    const page = await this.#records.list(namespace, options).catch(rethrowReadFailed);
+    return { ...page, lsn: lsnOf(lsn, page.items) };
   }
 
   /** Answers from one state: a search that a write disturbed is done again, at last with writes held back. */
@@ -169,8 +196,8 @@ export class VectorIndex {
   }
 
   async #search(partition: Partition, data: Float32Array, topK: number, search: Query["search"]) {
-    const plan = planSearch(search, topK, partition.stats().indexed);
     try {
+      const plan = planSearch(search, topK, partition.stats().indexed);
       if (plan.exact) return await searchExactly(partition, data, topK);
       const result = await partition.search(data, { k: topK, efSearch: plan.efSearch });
       return { ...result, found: result.found.sort(byDistanceThenKey) };
@@ -180,7 +207,14 @@ export class VectorIndex {
   }
 
   async #ready(): Promise<void> {
-    await this.#loaded;
+    this.#assertThere();
+    await this.#loaded.catch((error: unknown) => {
+      throw this.#gone ?? error;
+    });
+    this.#assertThere();
+  }
+
+  #assertThere(): void {
     if (this.#gone) throw this.#gone;
   }
 
@@ -216,9 +250,14 @@ export class VectorIndex {
     } catch (error) {
       throw readFailed(error);
     }
-    this.#loading = false;
+    this.#state = "loaded";
     for (const partition of this.#partitions.values()) this.#builder.notice(partition);
   }
+}
+
+/** What a read saw: at least what memory showed, and every write up to the newest that it returns. */
+function lsnOf(shown: number, vectors: readonly Vector[]): number {
+  return vectors.reduce((lsn, { version }) => Math.max(lsn, version), shown);
 }
 
 /** The topK nearest of all; vectors at the same distance as the last one are compared by key, too. */
