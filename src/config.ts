@@ -9,6 +9,8 @@ export interface Config {
   readonly host: string;
   /** TCP port; 0 takes a free one. */
   readonly port: number;
+  /** Allows a host beyond loopback though there is no authentication. */
+  readonly insecure: boolean;
   /** Directory of the stored data; made when it does not exist, but its parent must. */
   readonly data: string;
   /** PEM files; both or neither. */
@@ -50,6 +52,16 @@ export const OPTIONS: { readonly [Key in keyof Config]: Option<Config[Key]> } = 
       return port;
     },
     help: "TCP port; 0 takes a free one",
+  },
+  insecure: {
+    flag: "insecure",
+    environment: "QUIVER_INSECURE",
+    default: false,
+    parse: (text) => {
+      if (text !== "true" && text !== "false") throw new Error("must be true or false");
+      return text === "true";
+    },
+    help: "Listen beyond loopback though there is no authentication: --insecure true",
   },
   data: {
     flag: "data",
@@ -112,10 +124,12 @@ export const OPTIONS: { readonly [Key in keyof Config]: Option<Config[Key]> } = 
   },
 };
 
+const LOOPBACK = /^(127(\.\d{1,3}){3}|::1|localhost)$/;
+
 const KEYS = Object.keys(OPTIONS) as (keyof Config)[];
 
 /** Variables of the same prefix that are not configuration of the server. */
-const OTHER_VARIABLES = ["QUIVER_CONFIG", "QUIVER_ADDON"];
+const OTHER_VARIABLES = ["QUIVER_CONFIG", "QUIVER_ADDON", "QUIVER_SIMD"];
 const TEST_VARIABLES = "QUIVER_TEST_";
 
 /**
@@ -137,6 +151,10 @@ export function readConfig(args: readonly string[], environment: NodeJS.ProcessE
   const config = Object.freeze(Object.fromEntries(chosen)) as unknown as Config;
   if ((config.tlsCert === undefined) !== (config.tlsKey === undefined)) {
     throw invalidConfig("--tls-cert and --tls-key", "must be given together");
+  }
+  if (!config.insecure && !LOOPBACK.test(config.host)) {
+    const allow = "everyone who reaches it could read and delete everything; allow that with --insecure true";
+    throw invalidConfig("--host", `must be a loopback address, got ${JSON.stringify(config.host)}: ${allow}`);
   }
   return config;
 }

@@ -43,9 +43,15 @@ async function main(args: readonly string[]): Promise<void> {
   }
 }
 
+/** The message, and that of its cause where it says more. */
+function sentenceOf(error: QuiverError): string {
+  const cause = error.cause instanceof Error ? error.cause.message : "";
+  return cause === "" || error.message.includes(cause) ? error.message : `${error.message} (${cause})`;
+}
+
 main(process.argv.slice(2)).catch((error: unknown) => {
   // What a person can mend is one line; anything else is a defect and shows where it comes from.
-  const shown = error instanceof QuiverError ? error.message : (error as Error).stack;
+  const shown = error instanceof QuiverError ? sentenceOf(error) : (error as Error).stack;
   process.stderr.write(`quiver: ${shown}\n`);
   process.exit(1);
 });

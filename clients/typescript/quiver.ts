@@ -78,11 +78,19 @@ export class Index {
   readonly name: string;
   readonly #quiver: Quiver;
   readonly #reference: { readonly vectorBucketName: string; readonly indexName: string };
+  readonly #namespace: string;
 
-  constructor(quiver: Quiver, bucket: string, name: string) {
+  /** `namespace` "" is the default one. */
+  constructor(quiver: Quiver, bucket: string, name: string, namespace = "") {
     this.#quiver = quiver;
     this.name = name;
     this.#reference = { vectorBucketName: bucket, indexName: name };
+    this.#namespace = namespace;
+  }
+
+  /** The same index, with another namespace for the vectors; it comes to be with the first put. */
+  namespace(namespace: string): Index {
+    return new Index(this.#quiver, this.#reference.vectorBucketName, this.name, namespace);
   }
 
   /** Fails with INDEX_EXISTS when it exists. */
@@ -105,6 +113,7 @@ export class Index {
   async put(vectors: readonly VectorInput[]): Promise<void> {
     await this.#quiver.vectors.putVectors({
       ...this.#reference,
+      namespace: this.#namespace,
       vectors: vectors.map(({ key, data, metadata }) => ({
         key,
         data: { float32: Array.from(data) },
@@ -115,19 +124,22 @@ export class Index {
 
   /** Gets up to 1,000 vectors by key; absent ones are left out. */
   async get(keys: readonly string[], projection: Projection = {}): Promise<StoredVector[]> {
-    const request = { ...this.#reference, keys: [...keys], ...toFlags(projection) };
+    const request = { ...this.#reference, namespace: this.#namespace, keys: [...keys], ...toFlags(projection) };
     return (await this.#quiver.vectors.getVectors(request)).vectors.map(toVector);
   }
 
   /** Deletes up to 1,000 vectors by key and tells how many there were; absent ones are fine. */
   async deleteVectors(keys: readonly string[]): Promise<number> {
-    return Number((await this.#quiver.vectors.deleteVectors({ ...this.#reference, keys: [...keys] })).deletedCount);
+    return Number(
+      (await this.#quiver.vectors.deleteVectors({ ...this.#reference, namespace: this.#namespace, keys: [...keys] }))
+        .deletedCount,
+    );
   }
 
   /** Every vector in ascending byte order of the keys, page by page. */
   async *list({ prefix = "", ...projection }: ListOptions = {}): AsyncGenerator<StoredVector> {
     for (let nextToken = "", more = true; more; more = nextToken !== "") {
-      const request = { ...this.#reference, prefix, nextToken, ...toFlags(projection) };
+      const request = { ...this.#reference, namespace: this.#namespace, prefix, nextToken, ...toFlags(projection) };
       const page = await this.#quiver.vectors.listVectors(request);
       for (const vector of page.vectors) yield toVector(vector);
       nextToken = page.nextToken;
@@ -139,6 +151,7 @@ export class Index {
     const { topK = DEFAULT_TOP_K, exact = false, ...projection } = options;
     const answer = await this.#quiver.vectors.queryVectors({
       ...this.#reference,
+      namespace: this.#namespace,
       queryVector: { float32: Array.from(data) },
       topK,
       returnDistance: true,

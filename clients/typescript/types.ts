@@ -54,7 +54,7 @@ export interface ListOptions extends Projection {
 }
 
 export interface QueryOptions extends Projection {
-  /** Results asked for, 1 to 10,000. Default 10. */
+  /** Results asked for, 1 to 1,000. Default 10. */
   readonly topK?: number;
   /** Compare every vector instead of walking the graph. Default false. */
   readonly exact?: boolean;

@@ -1,6 +1,6 @@
 import type { HttpHandler, HttpRequest, HttpResponse } from "./types.ts";
 
-/** Whether the server can take calls, and what it waits for: one word per index, such as `serving` or `loading`. */
+/** Whether the server can take calls, and what it waits for: one word per index, such as `ready` or `loading`. */
 export interface Readiness {
   readonly ready: boolean;
   readonly indexes: Readonly<Record<string, string>>;

@@ -12,6 +12,7 @@ import {
 import { Health } from "../../gen/grpc/health/v1/health_pb.ts";
 import { QuiverError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import { LIMITS } from "../service/limits.ts";
 import { type Call, callKey, followCall } from "./call.ts";
 import { applyCors } from "./cors.ts";
 import { notImplemented, type RpcService } from "./define-service.ts";
@@ -38,8 +39,8 @@ export interface RpcLimits {
 }
 
 export const DEFAULT_RPC_LIMITS: Readonly<RpcLimits> = Object.freeze({
-  maxMessageBytes: 20 * 1024 * 1024,
-  maxJsonBytes: 100 * 1024 * 1024,
+  maxMessageBytes: LIMITS.requestBytesMax,
+  maxJsonBytes: 5 * LIMITS.requestBytesMax,
   maxFields: 500_000,
   maxBufferedBytes: 512 * 1024 * 1024,
 });

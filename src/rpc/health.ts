@@ -1,7 +1,7 @@
 import { setInterval } from "node:timers/promises";
-import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
+import type { HandlerContext } from "@connectrpc/connect";
 import { Health, HealthCheckResponse_ServingStatus as Status } from "../../gen/grpc/health/v1/health_pb.ts";
-import { QuiverError } from "../errors.ts";
+import { QuiverError, shuttingDown } from "../errors.ts";
 import { callKey } from "./call.ts";
 import { defineService, type RpcService } from "./define-service.ts";
 
@@ -57,7 +57,7 @@ export function createHealth(options: HealthOptions): RpcService {
         if (!signal.aborted) throw error;
       }
       if (last !== Status.NOT_SERVING) yield { status: Status.NOT_SERVING };
-      throw new QuiverError("SHUTTING_DOWN", "The server shuts down: connect again");
+      throw shuttingDown();
     },
   });
 }
@@ -72,12 +72,12 @@ function statuses({ services, state }: HealthOptions, shutsDown: boolean): Map<s
   ]);
 }
 
-function unknownName(name: string): Error {
+function unknownName(name: string): QuiverError {
   if (name.startsWith(INDEX_PREFIX)) {
     const index = name.slice(INDEX_PREFIX.length);
     return new QuiverError("INDEX_NOT_FOUND", `There is no index "${index}"`, {
       resource: { type: "index", name: index },
     });
   }
-  return new ConnectError(`There is no service "${name}"`, Code.NotFound);
+  return new QuiverError("SERVICE_NOT_FOUND", `There is no service "${name}"`);
 }

@@ -14,7 +14,7 @@ import {
   ServerReflectionRequestSchema as V1AlphaRequestSchema,
   ServerReflectionResponseSchema as V1AlphaResponseSchema,
 } from "../../gen/grpc/reflection/v1alpha/reflection_pb.ts";
-import { QuiverError } from "../errors.ts";
+import { shuttingDown } from "../errors.ts";
 import { callKey } from "./call.ts";
 import { defineService, type RpcService } from "./define-service.ts";
 import { readUntilAborted } from "./until-aborted.ts";
@@ -150,8 +150,4 @@ function withImports(files: readonly DescFile[]): Set<DescFile> {
   // A set goes on with what is added while it is walked.
   for (const file of found) for (const dependency of file.dependencies) found.add(dependency);
   return found;
-}
-
-function shuttingDown(): QuiverError {
-  return new QuiverError("SHUTTING_DOWN", "The server shuts down: connect again");
 }

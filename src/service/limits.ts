@@ -33,6 +33,8 @@ export const LIMITS = {
   /** A page of vectors stops after so many bytes. */
   listPageBytesMax: 1024 * 1024,
   segmentsMax: 16,
+  /** Bytes of vector data in one answer of a get or a query. */
+  answerDataBytesMax: 16 * 1024 * 1024,
   pageTokenLengthMax: 4_096,
 } as const;
 

@@ -67,9 +67,10 @@ export class Vectors {
   }
 
   async get(request: PartitionReference & { keys: readonly string[]; projection: Projection }) {
-    const { partition } = await this.#resolve(request);
+    const { partition, index } = await this.#resolve(request);
     assertBatchSize("keys", request.keys.length);
     for (const [i, key] of request.keys.entries()) assertKey(`keys[${i}]`, key);
+    if (request.projection.data) assertAnswerSize("keys", request.keys.length, index);
     return this.#engine.getVectors(partition, [...new Set(request.keys)], request.projection);
   }
 
@@ -112,6 +113,7 @@ export class Vectors {
     const { partition, index } = await this.#resolve(request);
     const { data, topK, search, projection } = request;
     if (topK < 1 || topK > LIMITS.topKMax) throw invalidField("top_k", `Must be 1 to ${LIMITS.topKMax}, got ${topK}`);
+    if (projection.data) assertAnswerSize("top_k", topK, index);
     assertSearch(search);
     assertData("query_vector.float32", data, index);
     const answer = await this.#engine.queryVectors(partition, { data, topK, search, projection });
@@ -129,6 +131,12 @@ function assertBatchSize(field: string, count: number): void {
   if (count < 1 || count > LIMITS.batchVectorsMax) {
     throw invalidField(field, `Must be 1 to ${LIMITS.batchVectorsMax} items, got ${count}`);
   }
+}
+
+function assertAnswerSize(field: string, count: number, { dimension }: Index): void {
+  const most = Math.floor(LIMITS.answerDataBytesMax / (dimension * Float32Array.BYTES_PER_ELEMENT));
+  if (count <= most) return;
+  throw invalidField(field, `Must be at most ${most} with return_data at dimension ${dimension}, got ${count}`);
 }
 
 function assertKey(field: string, key: string): void {

@@ -30,6 +30,12 @@ test("the TypeScript client puts, gets, lists, queries and deletes over each pro
     assert.deepEqual(keys, ["north"]);
     assert.deepEqual(await index.stats(), { vectorCount: 2, unindexedVectors: 2 });
     assert.equal(await index.deleteVectors(["east", "west"]), 1);
+    const other = index.namespace("other");
+    await other.put([{ key: "south", data: [0, -1] }]);
+    assert.deepEqual(
+      [(await other.get(["south", "north"])).length, (await index.get(["south", "north"])).length],
+      [1, 1],
+    );
     await index.delete();
     await bucket.delete();
     await assert.rejects(bucket.delete(), (error) => reasonOf(error) === "BUCKET_NOT_FOUND");

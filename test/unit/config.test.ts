@@ -11,6 +11,7 @@ test("the defaults keep the server on the loopback address", () => {
   assert.equal(config.port, 8080);
   assert.equal(config.data, "./data");
   assert.deepEqual(config.corsOrigins, []);
+  assert.equal(readConfig(["--host", "0.0.0.0", "--insecure", "true"], {}).host, "0.0.0.0");
 });
 
 test("a flag beats the environment, which beats the file, which beats the default", (t) => {
@@ -40,6 +41,8 @@ test("what is unknown or wrong is refused with the place where it was given", (t
     [[], { QUIVER_PORT: "x" }, /QUIVER_PORT must be/],
     [["--log-level", "loud"], {}, /--log-level must be one of trace/],
     [["--account", "1"], {}, /--account must be 12 digits/],
+    [["--host", "0.0.0.0"], {}, /--host must be a loopback address, got "0.0.0.0"/],
+    [["--host", "127.0.0.1.example"], {}, /--host must be a loopback address/],
     [["--data", ""], {}, /--data must not be empty/],
     [["--tls-cert", "cert.pem"], {}, /--tls-cert and --tls-key must be given together/],
     [["--config", join(directory, "absent.json")], {}, /cannot be read/],

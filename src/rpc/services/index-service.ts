@@ -46,4 +46,9 @@ export function indexService({ indexes }: Service): Partial<ServiceImpl<typeof I
   };
 }
 
-const STATES = { loading: IndexState.LOADING, building: IndexState.BUILDING, ready: IndexState.READY } as const;
+const STATES = {
+  loading: IndexState.LOADING,
+  building: IndexState.BUILDING,
+  ready: IndexState.READY,
+  failed: IndexState.FAILED,
+} as const;
