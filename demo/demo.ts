@@ -17,25 +17,23 @@ const HELD_OUT = 1000;
 const TOP_K = 10;
 const SHOWN = ["king", "paris", "violin", "monday", "quiver"];
 
-const { values: options } = parseArgs({
-  options: {
-    url: { type: "string", default: "http://127.0.0.1:8080" },
-    words: { type: "string", default: "all" },
-  },
-});
+const HELP = `Usage: npm run demo -- [options]
 
-const isServing = await fetch(new URL("/livez", options.url)).then(
+  --url    where the server is (default http://127.0.0.1:8080)
+  --words  how many words to load, 1,000 or more (default all, about 340,000)
+
+Replaces the index "${INDEX}" of the bucket "${BUCKET}".`;
+
+const options = readOptions();
+const isServing = await fetch(`${options.url}/livez`).then(
   ({ ok }) => ok,
   () => false,
 );
-if (!isServing) {
-  console.error(`No Quiver server answers at ${options.url}: start one with "npm start" in another terminal`);
-  process.exit(1);
-}
+if (!isServing) fail(`No Quiver server answers at ${options.url}: start one with "npm start" in another terminal`);
 
 console.log("Reading the word vectors (some seconds)");
 const all = readWords();
-const words = options.words === "all" ? all : all.slice(0, Number(options.words) + HELD_OUT);
+const words = all.slice(0, options.words + HELD_OUT);
 const heldOut = words.splice(-HELD_OUT);
 
 const quiver = new Quiver({ transport: createGrpcTransport({ baseUrl: options.url }) });
@@ -55,6 +53,33 @@ console.log(`Graph complete: ${rate(words.length, graphSeconds)}\n`);
 
 await measure(index, heldOut);
 await showMemory(index);
+
+function readOptions(): { url: string; words: number } {
+  const url = { type: "string", default: "http://127.0.0.1:8080" } as const;
+  const words = { type: "string", default: "all" } as const;
+  const { values } = parse({ url, words, help: { type: "boolean", default: false } });
+  if (values.help) {
+    console.log(HELP);
+    process.exit(0);
+  }
+  const count = values.words === "all" ? Number.MAX_SAFE_INTEGER : Number(values.words);
+  if (!Number.isInteger(count) || count < 1000) fail(`--words must be "all" or 1000 and more, got "${values.words}"`);
+  if (!URL.canParse(values.url)) fail(`--url must be a URL such as ${url.default}, got "${values.url}"`);
+  return { url: new URL(values.url).origin, words: count };
+}
+
+function parse<const Options extends NonNullable<Parameters<typeof parseArgs>[0]>["options"]>(options: Options) {
+  try {
+    return parseArgs({ options });
+  } catch (error) {
+    return fail(`${(error as Error).message}\n${HELP}`);
+  }
+}
+
+function fail(message: string): never {
+  console.error(message);
+  process.exit(1);
+}
 
 /** Empties what an earlier run has left. */
 async function createAnew(index: Index): Promise<void> {

@@ -13,8 +13,9 @@ test("the curl and grpcurl calls of the README work one after the other", async 
   const { url } = await startServer(t);
   const snippets = codeBlocks("sh").map((code) => code.replaceAll(DOCUMENTED_HOST, new URL(url).host));
   const curl = snippets.find((code) => code.startsWith("curl")) ?? "";
-  assert.equal(curl.match(/^curl /gm)?.length, 3);
-  assert.match(await run("sh", ["-ec", curl.replaceAll("curl -H", "curl --fail-with-body -sS -H")]), /"putCount":"1"/);
+  assert.equal(curl.match(/^curl /gm)?.length, 4);
+  const answers = await run("sh", ["-ec", curl.replaceAll("curl -H", "curl --fail-with-body -sS -H")]);
+  assert.match(answers, /"putCount":"1".*"key":"dune".*"year":1965/);
   const grpcurl = snippets.find((code) => code.startsWith("grpcurl")) ?? "";
   if (!findProgram(t, "grpcurl", "go install github.com/fullstorydev/grpcurl/cmd/grpcurl@latest")) return;
   assert.match(await run("sh", ["-ec", grpcurl]), /"key": "dune"/);
