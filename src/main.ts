@@ -5,6 +5,9 @@ import { openLog } from "./log.ts";
 import { buildServer } from "./server.ts";
 import { VERSION } from "./version.ts";
 
+/** Where the demo looks for a server unless told otherwise. */
+const DEMO_URL = "http://127.0.0.1:8080";
+
 const HELP = `Quiver ${VERSION}: a self-hosted vector store
 
 Usage: npm start -- [options]
@@ -27,7 +30,7 @@ async function main(args: readonly string[]): Promise<void> {
   process.stdout.write(`Quiver ${VERSION} serves gRPC, gRPC-Web and Connect at ${url}
   data    ${resolve(config.data)}
   access  open to everyone who reaches this address: there are no access keys
-  next    npm run demo
+  next    npm run demo${url === DEMO_URL ? "" : ` -- --url ${url}`}
 `);
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.once(signal, () => {
