@@ -27,7 +27,10 @@ Entries scanRange(Store& store, const Family& family, const Range& range, const 
   if (range.lt && range.gte >= *range.lt) return chunk;
   rocksdb::ReadOptions options;
   if (snapshot != nullptr) options.snapshot = snapshot->held;
-  options.fill_cache = range.maxBytes <= size_t{1} << 20;
+  if (range.maxBytes > size_t{1} << 20) {  // a large scan: keep the cache for others, read ahead
+    options.fill_cache = false;
+    options.readahead_size = size_t{1} << 20;
+  }
   rocksdb::Slice end;
   if (range.lt) {
     end = *range.lt;
