@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { Worker } from "node:worker_threads";
 import { createGraph, type GraphError } from "../../native/hnsw.ts";
 import { Random } from "../support/random.ts";
-import { bitmapOf, clustered, concatenate, resultsOf, sequence } from "./hnsw-data.ts";
+import { bitmapOf, clustered, concatenate, effort, resultsOf, sequence } from "./hnsw-data.ts";
 
 const module = new URL("../../native/hnsw.ts", import.meta.url).href;
 
@@ -33,7 +33,7 @@ test("Searches see what was acknowledged before them and nothing removed, while 
     if (exact && live.has(ordinal)) assert.deepEqual(found[0], { ordinal, distance: 0 });
   };
 
-  for (let round = 0; round < 400; round++) {
+  for (let round = 0; round < effort / 50; round++) {
     const fresh = sequence(1 + random.below(60)).map((i) => [next + i, random.vector(dimension)] as const);
     next += fresh.length;
     graph.add(

@@ -6,6 +6,9 @@ export interface Hit {
   distance: number;
 }
 
+/** How much the long tests do; less where everything is slow. */
+export const effort = Number(process.env.QUIVER_TEST_CALLS ?? 20_000);
+
 /** 0, 1, ... length - 1. */
 export function sequence(length: number): number[] {
   return Array.from({ length }, (_, i) => i);
