@@ -1,4 +1,6 @@
 import type { DescMessage } from "@bufbuild/protobuf";
+import { QuiverError } from "../errors.ts";
+import { ElementCount, type ElementLimits } from "./element-count.ts";
 import { isNumberList } from "./wire-scan.ts";
 
 /** What the scan must know of a message type: by JSON name, the fields to look into and the lists of numbers. */
@@ -25,26 +27,31 @@ const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
 /**
- * Counts the fields and elements of a message in JSON, at every depth, without parsing it; numbers in lists do not
- * count. It is to JSON what createFieldCounter is to the binary format: two bytes, `1,` in metadata, become a message of
+ * Counts the fields and elements of a message in JSON, at every depth, without parsing it; lists of bare numbers count
+ * apart. It is to JSON what createFieldScan is to the binary format: two bytes, `1,` in metadata, become a message of
  * more than a hundred bytes, so that a bound on bytes alone would let one request take all memory.
  *
- * Stops and answers what it has counted when the count passes `max`. Text that is not JSON gets some count: parsing will
- * refuse it.
+ * The scan throws REQUEST_TOO_LARGE when there are too many, and MALFORMED_REQUEST at a bracket that closes nothing. It
+ * takes time in proportion to the text, whatever the text is. Other text that is not JSON passes: parsing will refuse it.
  */
-export function createJsonCounter(desc: DescMessage): (text: Uint8Array, max: number) => number {
+export function createJsonScan(desc: DescMessage): (text: Uint8Array, limits: ElementLimits) => void {
   const plan = planOf(desc, new Map());
-  return (text, max) => countElements(Buffer.from(text.buffer, text.byteOffset, text.byteLength), plan, max);
+  return (text, limits) => scanElements(text, plan, new ElementCount(limits));
 }
 
-function countElements(text: Buffer, root: Plan, max: number): number {
+function scanElements(text: Uint8Array, root: Plan, count: ElementCount): void {
   const frames: Frame[] = [];
-  let count = 0;
+  let frame: Frame | undefined;
   let expectsKey = false;
+  const open = (plan: Plan | undefined, object: boolean) => {
+    frame = { plan, object, key: "" };
+    frames.push(frame);
+    expectsKey = object;
+  };
 
-  for (let at = 0; at < text.length && count <= max; at += 1) {
-    const frame = frames.at(-1);
-    switch (text[at]) {
+  for (let at = 0; at < text.length; at += 1) {
+    const byte = text[at];
+    switch (byte) {
       case QUOTE: {
         const end = endOfString(text, at);
         if (frame !== undefined && expectsKey) frame.key = textOf(text, at, end);
@@ -55,29 +62,35 @@ function countElements(text: Buffer, root: Plan, max: number): number {
         expectsKey = false;
         break;
       case COMMA:
-        count += 1;
+        count.addField();
         expectsKey = frame?.object === true;
         break;
       case OPEN_OBJECT:
-        count += 1;
-        frames.push({ plan: frame === undefined ? root : childPlan(frame), object: true, key: "" });
-        expectsKey = true;
+        count.addField();
+        open(frame === undefined ? root : childPlan(frame), true);
         break;
       case OPEN_LIST: {
-        count += 1;
-        const end = frame?.object === true && frame.plan?.numbers.has(frame.key) ? endOfNumbers(text, at) : undefined;
-        if (end === undefined) frames.push({ plan: frame && childPlan(frame), object: false, key: "" });
+        count.addField();
+        const mayBeNumbers = frame?.object === true && frame.plan?.numbers.has(frame.key) === true;
+        const end = mayBeNumbers ? endOfNumbers(text, at, count) : undefined;
+        if (end === undefined) open(frame && childPlan(frame), false);
         else at = end;
         expectsKey = false;
         break;
       }
       case CLOSE_LIST:
       case CLOSE_OBJECT:
+        if (frame?.object !== (byte === CLOSE_OBJECT)) throw closesNothing(byte, at);
         frames.pop();
+        frame = frames.at(-1);
         expectsKey = false;
     }
   }
-  return count;
+}
+
+function closesNothing(byte: number, at: number): QuiverError {
+  const bracket = String.fromCharCode(byte);
+  return new QuiverError("MALFORMED_REQUEST", `Request is not valid JSON: "${bracket}" at byte ${at} closes nothing`);
 }
 
 /** The plan of a value in this frame: of an object's last key, or the one that all elements of a list share. */
@@ -86,29 +99,39 @@ function childPlan(frame: Frame): Plan | undefined {
 }
 
 /** The place of the quote that closes the string that opens at `start`. */
-function endOfString(text: Buffer, start: number): number {
-  for (let end = text.indexOf(QUOTE, start + 1); end !== -1; end = text.indexOf(QUOTE, end + 1)) {
-    let backslashes = 0;
-    while (text[end - 1 - backslashes] === BACKSLASH) backslashes += 1;
-    if (backslashes % 2 === 0) return end;
-  }
-  return text.length;
+function endOfString(text: Uint8Array, start: number): number {
+  let at = start + 1;
+  while (at < text.length && text[at] !== QUOTE) at += text[at] === BACKSLASH ? 2 : 1;
+  return at;
 }
 
-/** The place of the bracket that closes a list of bare numbers; undefined when anything else stands in the list. */
-function endOfNumbers(text: Buffer, start: number): number | undefined {
-  const end = text.indexOf(CLOSE_LIST, start + 1);
-  const inside = text.subarray(start + 1, end === -1 ? start + 1 : end);
-  const bare = end !== -1 && [QUOTE, OPEN_LIST, OPEN_OBJECT].every((byte) => !inside.includes(byte));
-  return bare ? end : undefined;
+/**
+ * The place of the bracket that closes a list of bare numbers, which it counts; undefined when anything else stands in
+ * the list. It stops there: a search for the bracket, started by each list, would take quadratic time.
+ */
+function endOfNumbers(text: Uint8Array, start: number, count: ElementCount): number | undefined {
+  let commas = 0;
+  let at = start + 1;
+  for (; at < text.length; at += 1) {
+    const byte = text[at] ?? 0;
+    if (byte === COMMA) commas += 1;
+    else if (IN_NUMBERS[byte] === 0) break;
+  }
+  if (text[at] !== CLOSE_LIST) return undefined;
+  count.addNumbers(commas + 1);
+  return at;
 }
+
+/** 1 for each byte that numbers and the space around them consist of. */
+const IN_NUMBERS = new Uint8Array(256);
+for (const character of "0123456789+-.eE \t\r\n") IN_NUMBERS[character.charCodeAt(0)] = 1;
 
 const KEY_MAX = 100;
 
 /** A key as the parser will see it. What cannot be the name of a field is "". */
-function textOf(text: Buffer, start: number, end: number): string {
+function textOf(text: Uint8Array, start: number, end: number): string {
   if (end - start > KEY_MAX) return "";
-  const key = text.toString("latin1", start + 1, end);
+  const key = Buffer.from(text.buffer, text.byteOffset + start + 1, end - start - 1).toString("latin1");
   if (!key.includes("\\")) return key;
   try {
     return JSON.parse(`"${key}"`);

@@ -1,55 +1,62 @@
 import { type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
+import { QuiverError } from "../errors.ts";
+import { ElementCount, type ElementLimits } from "./element-count.ts";
 
-/** What the scan must know of a message type: the fields to look into, and the lists that are cheap to decode. */
+/** What the scan must know of a message type: the fields to look into, and the packed lists of varints, whose elements it counts. */
 interface Plan {
   readonly nested: Map<number, Plan>;
-  readonly numbers: Set<number>;
+  readonly varints: Set<number>;
 }
 
 const WIRE_VARINT = 0;
 const WIRE_FIXED64 = 1;
 const WIRE_BYTES = 2;
+const WIRE_START_GROUP = 3;
+const WIRE_END_GROUP = 4;
 const WIRE_FIXED32 = 5;
 const MAX_DEPTH = 100;
 
+const FIXED_SIZE: ReadonlySet<ScalarType | undefined> = new Set([
+  ScalarType.FLOAT,
+  ScalarType.DOUBLE,
+  ScalarType.FIXED32,
+  ScalarType.FIXED64,
+  ScalarType.SFIXED32,
+  ScalarType.SFIXED64,
+]);
+
 /**
- * Counts the fields of an encoded message, at every depth, without decoding it; numbers in lists do not count. Decoding
- * costs about a microsecond and a hundred bytes a field, however small: one megabyte of empty elements blocks the event
- * loop for over half a second, so a bound on bytes alone is not enough.
+ * Counts the fields of an encoded message, at every depth, without decoding it; varints in packed lists count
+ * apart, and elements of fixed size not at all, as the bound on bytes bounds them. Decoding costs about a microsecond and a hundred bytes a field, however small: one megabyte of empty elements
+ * blocks the event loop for over half a second, so a bound on bytes alone is not enough.
  *
- * Stops and answers what it has counted when the count passes `max`, and at bytes that are not valid: the decoder stops
- * at the same place.
+ * The scan throws REQUEST_TOO_LARGE when there are too many, and MALFORMED_REQUEST at a group, which no message here
+ * has and which the decoder would walk field by field. It stops at bytes that are not valid: the decoder stops at the
+ * same place.
  */
-export function createFieldCounter(desc: DescMessage): (bytes: Uint8Array, max: number) => number {
+export function createFieldScan(desc: DescMessage): (bytes: Uint8Array, limits: ElementLimits) => void {
   const plan = planOf(desc, new Map());
-  return (bytes, max) => {
-    const scan = new Scan(bytes, max);
-    scan.message(plan, bytes.length, 0);
-    return scan.count;
+  return (bytes, limits) => {
+    new Scan(bytes, new ElementCount(limits)).message(plan, bytes.length, 0);
   };
 }
 
 class Scan {
-  count = 0;
   private position = 0;
   private readonly bytes: Uint8Array;
-  private readonly max: number;
+  private readonly count: ElementCount;
 
-  constructor(bytes: Uint8Array, max: number) {
+  constructor(bytes: Uint8Array, count: ElementCount) {
     this.bytes = bytes;
-    this.max = max;
+    this.count = count;
   }
 
   /** Walks a message up to `end`; false when the scan is over. */
   message(plan: Plan | undefined, end: number, depth: number): boolean {
     while (this.position < end) {
       const tag = this.varint();
-      const field = tag >>> 3;
-      if (plan === undefined || !plan.numbers.has(field)) {
-        this.count += 1;
-        if (this.count > this.max) return false;
-      }
-      if (!this.value(plan, tag & 7, field, end, depth)) return false;
+      this.count.addField();
+      if (!this.value(plan, tag & 7, tag >>> 3, end, depth)) return false;
     }
     return this.position === end;
   }
@@ -71,13 +78,26 @@ class Scan {
         if (next > end) return false;
         const nested = plan?.nested.get(field);
         if (nested !== undefined && depth < MAX_DEPTH) return this.message(nested, next, depth + 1);
+        if (plan?.varints.has(field)) this.count.addNumbers(this.varintsUntil(next));
         this.position = next;
         return true;
       }
+      case WIRE_START_GROUP:
+      case WIRE_END_GROUP:
+        throw new QuiverError(
+          "MALFORMED_REQUEST",
+          `Request has a group, under field ${field}; groups are not accepted`,
+        );
       default:
-        // The start and end of a group have no value; what is between them is counted like the rest.
-        return wireType === 3 || wireType === 4;
+        return false;
     }
+  }
+
+  /** How many varints end before `end`. */
+  private varintsUntil(end: number): number {
+    let count = 0;
+    for (let at = this.position; at < end; at += 1) if ((this.bytes[at] ?? 0) < 0x80) count += 1;
+    return count;
   }
 
   /** The lower 32 bits of a varint, unsigned. Past the end of the bytes it reads zeros. */
@@ -96,12 +116,12 @@ class Scan {
 function planOf(desc: DescMessage, known: Map<string, Plan>): Plan {
   const seen = known.get(desc.typeName);
   if (seen !== undefined) return seen;
-  const plan: Plan = { nested: new Map(), numbers: new Set() };
+  const plan: Plan = { nested: new Map(), varints: new Set() };
   known.set(desc.typeName, plan);
   for (const field of desc.fields) {
     const nested = nestedPlan(field, known);
     if (nested !== undefined) plan.nested.set(field.number, nested);
-    if (isNumberList(field)) plan.numbers.add(field.number);
+    if (isNumberList(field) && !FIXED_SIZE.has(field.scalar)) plan.varints.add(field.number);
   }
   return plan;
 }
@@ -110,7 +130,7 @@ function nestedPlan(field: DescField, known: Map<string, Plan>): Plan | undefine
   if (field.message !== undefined && field.fieldKind !== "map") return planOf(field.message, known);
   if (field.fieldKind !== "map") return undefined;
   // A map entry is a message with the key as field 1 and the value as field 2.
-  const entry: Plan = { nested: new Map(), numbers: new Set() };
+  const entry: Plan = { nested: new Map(), varints: new Set() };
   if (field.mapKind === "message") entry.nested.set(2, planOf(field.message, known));
   return entry;
 }
