@@ -2,6 +2,7 @@ import { isUtf8 } from "node:buffer";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import { QuiverError } from "../errors.ts";
+import { ChunkBuffer } from "./chunk-buffer.ts";
 import { toRequestError } from "./error.ts";
 
 const unzip = promisify(gunzip);
@@ -54,36 +55,33 @@ async function* readUnary(
   rules: RequestBodyRules,
 ): AsyncGenerator<Uint8Array> {
   if (contentLength !== undefined && contentLength > rules.maxBytes) throw tooLarge(rules, contentLength);
-  const chunks: Uint8Array[] = [];
-  let length = 0;
+  const chunks = new ChunkBuffer();
   for await (const chunk of source) {
     rules.reserve(chunk.length);
     chunks.push(chunk);
-    length += chunk.length;
-    if (length > rules.maxBytes) throw tooLarge(rules);
+    if (chunks.length > rules.maxBytes) throw tooLarge(rules);
   }
-  yield await readMessage(merge(chunks, length), rules.gzip, rules);
+  yield await readMessage(chunks.take(), rules.gzip, rules);
 }
 
 async function* readEnvelopes(source: AsyncIterable<Uint8Array>, rules: RequestBodyRules): AsyncGenerator<Uint8Array> {
-  let pending: Uint8Array[] = [];
-  let length = 0;
+  const pending = new ChunkBuffer();
   let wanted = ENVELOPE_HEADER_BYTES;
   for await (const chunk of source) {
     rules.reserve(chunk.length);
     pending.push(chunk);
-    length += chunk.length;
-    while (length >= wanted) {
+    while (pending.length >= wanted) {
       // Twice a message at most, however small the chunks: a client that sends one byte at a time must not make the
       // work grow with the square of the size.
-      const bytes = merge(pending, length);
+      const bytes = pending.take();
       const size = bytes.readUInt32BE(1);
       if (size > rules.maxBytes) throw tooLarge(rules, size);
       wanted = ENVELOPE_HEADER_BYTES + size;
-      pending = [bytes];
-      if (length < wanted) break;
-      pending = [bytes.subarray(wanted)];
-      length -= wanted;
+      if (bytes.length < wanted) {
+        pending.push(bytes);
+        break;
+      }
+      pending.push(bytes.subarray(wanted));
       const envelope = bytes.subarray(0, wanted);
       const checked = await readEnvelope(envelope, rules);
       yield checked;
@@ -91,15 +89,12 @@ async function* readEnvelopes(source: AsyncIterable<Uint8Array>, rules: RequestB
       wanted = ENVELOPE_HEADER_BYTES;
     }
   }
-  if (length > 0) {
-    throw new QuiverError("MALFORMED_REQUEST", `Request ends inside a message: ${length} of ${wanted} bytes came`);
+  if (pending.length > 0) {
+    throw new QuiverError(
+      "MALFORMED_REQUEST",
+      `Request ends inside a message: ${pending.length} of ${wanted} bytes came`,
+    );
   }
-}
-
-function merge(chunks: readonly Uint8Array[], length: number): Buffer {
-  const [first] = chunks;
-  if (chunks.length === 1 && first !== undefined) return Buffer.from(first.buffer, first.byteOffset, first.byteLength);
-  return Buffer.concat(chunks, length);
 }
 
 async function readEnvelope(envelope: Buffer, rules: RequestBodyRules): Promise<Uint8Array> {

@@ -4,6 +4,7 @@ import { gzipSync } from "node:zlib";
 import { create, type JsonObject, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { PutVectorsRequestSchema, VectorService } from "../../gen/quiver/v1/vector_service_pb.ts";
+import { ChunkBuffer } from "../../src/rpc/chunk-buffer.ts";
 import { defineService } from "../../src/rpc/define-service.ts";
 import { openRpcHarness, type RawResponse, type RpcHarness, sendHttp1 } from "../support/rpc-harness.ts";
 
@@ -148,4 +149,18 @@ test("the largest put passes in both formats: 1,000 vectors with 50 metadata key
   assert.equal(binary.status, 200, binary.body.toString());
   const text = JSON.stringify({ vectors: batch.map((vector) => ({ ...vector, version: "1", ifVersion: "1" })) });
   assert.deepEqual(JSON.parse((await sendJson(harness, "PutVectors", text)).body.toString()), { putCount: "1000" });
+});
+
+test("chunks of one byte are gathered in few blocks, and large ones are kept between them", () => {
+  const buffer = new ChunkBuffer();
+  const small = Array.from({ length: 500_000 }, (_, i) => Buffer.of(i % 251));
+  for (const chunk of small) buffer.push(chunk);
+  assert.ok(buffer.blockCount < 40, `${buffer.blockCount} blocks`);
+  const large = Buffer.alloc(100_000, 7);
+  buffer.push(large);
+  buffer.push(Buffer.of(1, 2));
+  const expected = Buffer.concat([...small, large, Buffer.of(1, 2)]);
+  assert.equal(buffer.length, expected.length);
+  assert.ok(buffer.take().equals(expected));
+  assert.deepEqual([buffer.length, buffer.blockCount, buffer.take().length], [0, 0, 0]);
 });
