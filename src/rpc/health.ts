@@ -1,9 +1,9 @@
-import { setInterval } from "node:timers/promises";
 import type { HandlerContext } from "@connectrpc/connect";
 import { Health, HealthCheckResponse_ServingStatus as Status } from "../../gen/grpc/health/v1/health_pb.ts";
 import { QuiverError, shuttingDown } from "../errors.ts";
 import { callKey } from "./call.ts";
 import { defineService, type RpcService } from "./define-service.ts";
+import { untilAborted } from "./until-aborted.ts";
 
 /** What is known of the server's health: whether all of it is ready, and a word for each index by `bucket/index`. */
 export interface HealthState {
@@ -14,7 +14,7 @@ export interface HealthState {
 export interface HealthOptions {
   /** Names of the services that are served; they are as healthy as the server. */
   services: readonly string[];
-  /** Called for every check, and once per `pollMs` for every watch. An index in state `loading` does not serve. */
+  /** Called for every check and list, and once per `pollMs` for all watches together. An index in state `loading` does not serve. */
   state(): HealthState;
   /** How often a watch looks for changes, in milliseconds. Default 1,000. */
   pollMs?: number;
@@ -28,33 +28,36 @@ const INDEX_PREFIX = "index:";
  * server shuts down nothing serves.
  */
 export function createHealth(options: HealthOptions): RpcService {
-  const statusOf = (name: string, { values }: HandlerContext): Status | undefined =>
-    statuses(options, values.get(callKey).shutdown.aborted).get(name);
+  const poll = createPoll(() => statuses(options), options.pollMs ?? DEFAULT_POLL_MS);
 
   return defineService(Health, {
     check({ service }, context) {
-      const status = statusOf(service, context);
+      const status = statuses(options, context).get(service);
       if (status === undefined) throw unknownName(service);
       return { status };
     },
     list(_, context) {
-      const all = statuses(options, context.values.get(callKey).shutdown.aborted);
+      const all = statuses(options, context);
       return { statuses: Object.fromEntries([...all].map(([name, status]) => [name, { status }])) };
     },
     async *watch({ service }, context) {
       const { shutdown } = context.values.get(callKey);
       const signal = AbortSignal.any([context.signal, shutdown]);
-      const current = () => statusOf(service, context) ?? Status.SERVICE_UNKNOWN;
-      let last = current();
-      yield { status: last };
+      const current = () => poll.latest().get(service) ?? Status.SERVICE_UNKNOWN;
+      const leave = poll.join();
+      let last = shutdown.aborted ? Status.NOT_SERVING : current();
       try {
-        for await (const _ of setInterval(options.pollMs ?? DEFAULT_POLL_MS, undefined, { signal })) {
+        yield { status: last };
+        while (!signal.aborted) {
+          await untilAborted(poll.next(), signal, (reason) => new Error("Watch has ended", { cause: reason }));
           const status = current();
           if (status !== last) yield { status };
           last = status;
         }
       } catch (error) {
         if (!signal.aborted) throw error;
+      } finally {
+        leave();
       }
       if (last !== Status.NOT_SERVING) yield { status: Status.NOT_SERVING };
       throw shuttingDown();
@@ -62,8 +65,45 @@ export function createHealth(options: HealthOptions): RpcService {
   });
 }
 
-function statuses({ services, state }: HealthOptions, shutsDown: boolean): Map<string, Status> {
+/** The statuses of all names, computed once per period for all who watch, however many they are. */
+interface Poll {
+  /** Keeps the poll going until the returned function is called. */
+  join(): () => void;
+  latest(): ReadonlyMap<string, Status>;
+  /** Settles when there are new statuses. */
+  next(): Promise<void>;
+}
+
+function createPoll(compute: () => ReadonlyMap<string, Status>, pollMs: number): Poll {
+  let watches = 0;
+  let timer: NodeJS.Timeout | undefined;
+  let latest: ReadonlyMap<string, Status> = new Map();
+  let next = Promise.withResolvers<void>();
+  const update = () => {
+    latest = compute();
+    next.resolve();
+    next = Promise.withResolvers();
+  };
+  return {
+    join() {
+      if (watches === 0) {
+        update();
+        timer = setInterval(update, pollMs);
+      }
+      watches += 1;
+      return () => {
+        watches -= 1;
+        if (watches === 0) clearInterval(timer);
+      };
+    },
+    latest: () => latest,
+    next: () => next.promise,
+  };
+}
+
+function statuses({ services, state }: HealthOptions, context?: HandlerContext): Map<string, Status> {
   const { ready, indexes } = state();
+  const shutsDown = context?.values.get(callKey).shutdown.aborted === true;
   const serving = (serves: boolean) => (serves && !shutsDown ? Status.SERVING : Status.NOT_SERVING);
   return new Map([
     ["", serving(ready)],

@@ -67,3 +67,26 @@ for (const dialect of DIALECTS.filter(({ json }) => !json)) {
     });
   });
 }
+
+test("fifty watches compute the state as often as one", async (t) => {
+  let polls = 0;
+  const services = health(() => {
+    polls += 1;
+    return { ready: polls > 1, indexes: {} };
+  });
+  const dialect = DIALECTS.find(({ protocol, json }) => protocol === "grpc" && !json);
+  assert.ok(dialect !== undefined);
+  const harness = await openRpcHarness(t, { services });
+  const client = createClient(Health, harness.transport(dialect));
+  const stop = new AbortController();
+  const watches = Array.from({ length: 50 }, () => client.watch({}, { signal: stop.signal })[Symbol.asyncIterator]());
+  await Promise.all(watches.map((watch) => watch.next()));
+  const before = polls;
+  // The event loop serves one timer: 50 of them would have polled 50 times as often.
+  const started = performance.now();
+  while (polls < before + 20) await new Promise(setImmediate);
+  const periods = (performance.now() - started) / POLL_MS;
+  assert.ok(polls - before <= 2 * periods + 2, `${polls - before} polls in ${periods} periods`);
+  stop.abort();
+  await Promise.all(watches.map((watch) => assert.rejects(watch.next(), { code: Code.Canceled })));
+});
