@@ -61,10 +61,31 @@ export function followCall(context: HandlerContext, call: Call, log: Log): void 
 }
 
 function settleError(thrown: unknown, call: Call): ConnectError {
-  const settled = call.stage === "request" ? toRequestError(thrown) : toConnectError(thrown, call.requestId);
+  const lost = connectionError(thrown);
+  const settled =
+    call.stage === "request" || lost !== undefined
+      ? toRequestError(lost ?? thrown)
+      : toConnectError(thrown, call.requestId);
   if (thrown instanceof ConnectError && thrown !== settled) overwriteError(thrown, settled);
   return settled;
 }
+
+/** What says that the client has gone, in an error for which connect or a handler would blame the server. */
+function connectionError(thrown: unknown): Error | undefined {
+  const wrapped = thrown instanceof ConnectError && (thrown.code === Code.Internal || thrown.code === Code.Unknown);
+  const error = wrapped ? thrown.cause : thrown;
+  const lost = error instanceof Error && "code" in error && CONNECTION_LOST.has(error.code);
+  return lost ? error : undefined;
+}
+
+const CONNECTION_LOST: ReadonlySet<unknown> = new Set([
+  "ECANCELED",
+  "ECONNRESET",
+  "EPIPE",
+  "ERR_HTTP2_INVALID_STREAM",
+  "ERR_STREAM_DESTROYED",
+  "ERR_STREAM_PREMATURE_CLOSE",
+]);
 
 interface CallEnd {
   readonly error: ConnectError | undefined;
@@ -83,11 +104,13 @@ function logCall(log: Log, protocol: string, call: Call, { error, durationMs }: 
     bytesReceived: call.lease.total,
   };
   if (error === undefined) log.info(line, "Call");
-  else if (isServerFault(error.code)) log.error({ ...line, err: error.cause ?? error }, error.rawMessage);
+  else if (isServerFault(error)) log.error({ ...line, err: error.cause ?? error }, error.rawMessage);
   else log.info(line, error.rawMessage);
 }
 
-function isServerFault(code: Code): boolean {
+/** UNAVAILABLE with a cause is a disk that failed; without one it is a shutdown. */
+function isServerFault({ code, cause }: ConnectError): boolean {
+  if (code === Code.Unavailable) return cause !== undefined;
   return code === Code.Internal || code === Code.Unknown || code === Code.DataLoss;
 }
 

@@ -43,6 +43,12 @@ function misbehave(name: string): void {
       throw new QuiverError("BUCKET_NOT_EMPTY", "Bucket is not empty", { resource: { type: "bucket", name: "b" } });
     case "unknown":
       throw new TypeError(SECRET);
+    case "disk":
+      throw new QuiverError("WRITE_OUTCOME_UNKNOWN", "The write may be stored", { cause: new Error(SECRET) });
+    case "shutdown":
+      throw new QuiverError("SHUTTING_DOWN", "The server shuts down");
+    case "gone":
+      throw Object.assign(new Error("write ECANCELED"), { code: "ECANCELED", syscall: "write" });
     case "unsendable":
       throw new QuiverError("INVALID_FIELD", `Bad name "\ud800" ${"x".repeat(100_000)}`, {
         violations: Array.from({ length: 5_000 }, (_, i) => ({ field: `vectors[${i}].key`, description: "is empty" })),
@@ -502,3 +508,22 @@ function webTrailers(body: Buffer): Record<string, string> {
   }
   return {};
 }
+
+test("the log tells a failed disk from a shutdown and from a client that has gone", async (t) => {
+  const harness = await openRpcHarness(t, { services: [vectors] });
+  for (const [name, code, level] of [
+    ["disk", "UNAVAILABLE", "error"],
+    ["shutdown", "UNAVAILABLE", "info"],
+    ["gone", "CANCELLED", "info"],
+  ] as const) {
+    const response = await sendHttp1(harness.url, {
+      path: "/quiver.v1.VectorService/PutVectors",
+      headers: { "content-type": "application/json", "x-request-id": name },
+      body: Buffer.from(JSON.stringify({ vectorBucketName: name })),
+    });
+    assert.ok(!response.body.toString().includes(SECRET));
+    const line = harness.logLines.find(({ requestId }) => requestId === name);
+    assert.deepEqual([line?.code, line?.level, line?.err !== undefined], [code, level, level === "error"]);
+    if (level === "error") assert.ok(JSON.stringify(line?.err).includes(SECRET));
+  }
+});
