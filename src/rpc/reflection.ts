@@ -2,6 +2,7 @@ import { create, type DescExtension, type DescFile, type DescService, fromBinary
 import { nestedTypes } from "@bufbuild/protobuf/reflect";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import { Code, type HandlerContext } from "@connectrpc/connect";
+import { file_google_rpc_error_details } from "../../gen/google/rpc/error_details_pb.ts";
 import {
   ServerReflection,
   type ServerReflectionRequest,
@@ -115,7 +116,8 @@ function createSymbols(services: readonly DescService[]): Symbols {
     return known;
   };
 
-  for (const file of withImports(services.map((service) => service.file))) {
+  // The details of errors travel as Any, so that no service's file imports them; clients ask for them by name.
+  for (const file of withImports([...services.map((service) => service.file), file_google_rpc_error_details])) {
     files.set(file.proto.name, file);
     for (const type of nestedTypes(file)) {
       symbols.set(type.typeName, file);

@@ -175,3 +175,12 @@ test("a reflection stream that a client keeps open ends when the server shuts do
   shutdown.abort();
   await assert.rejects(answers.next(), { code: Code.Unavailable });
 });
+
+test("the details of errors are known, by file and by symbol, though no service names them", async (t) => {
+  const harness = await open(t);
+  const file = "google/rpc/error_details.proto";
+  const byName = await filesOf(harness, { case: "fileByFilename", value: file });
+  assert.equal(byName[0]?.name, file);
+  const bySymbol = await filesOf(harness, { case: "fileContainingSymbol", value: "google.rpc.ErrorInfo" });
+  assert.deepEqual(bySymbol.map(({ name }) => name).sort(), [file, "google/protobuf/duration.proto"].sort());
+});
