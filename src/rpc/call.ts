@@ -103,7 +103,7 @@ function logCall(log: Log, protocol: string, call: Call, { error, durationMs }: 
     durationMs: Math.round(durationMs * 1_000) / 1_000,
     bytesReceived: call.lease.total,
   };
-  if (error === undefined) log.info(line, "Call");
+  if (error === undefined) log.debug(line, "Call");
   else if (isServerFault(error)) log.error({ ...line, err: error.cause ?? error }, error.rawMessage);
   else log.info(line, error.rawMessage);
 }

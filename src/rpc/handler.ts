@@ -165,6 +165,8 @@ function createRoutes(options: RpcHandlerOptions, limits: RpcLimits): Routes {
     // Only a backstop: bodies are read and checked before connect sees them.
     readMaxBytes: limits.maxJsonBytes,
     binaryOptions: { readUnknownFields: false },
+    // A misspelt "filter" must not answer as if there were none. Binary requests of newer clients are read as far as known.
+    jsonOptions: { ignoreUnknownFields: false },
   };
   const router = createConnectRouter(connectOptions);
   for (const { service, implementation } of options.services) router.service(service, implementation);

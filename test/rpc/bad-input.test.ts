@@ -225,6 +225,13 @@ for (const [protocol, connect] of Object.entries(TRANSPORTS)) {
 for (const [what, contentType, body, code, reason] of [
   ["protobuf that is none", "application/proto", Buffer.from([0xff, 0xff]), "invalid_argument", "MALFORMED_REQUEST"],
   ["JSON that is none", "application/json", Buffer.from('{"vectors": ['), "invalid_argument", "MALFORMED_REQUEST"],
+  [
+    "JSON with an unknown field",
+    "application/json",
+    Buffer.from('{"fliter": {}}'),
+    "invalid_argument",
+    "MALFORMED_REQUEST",
+  ],
   ["JSON of another shape", "application/json", Buffer.from('{"vectors": 1}'), "invalid_argument", "MALFORMED_REQUEST"],
   ["a body of 21 MiB", "application/proto", Buffer.alloc(21 << 20), "resource_exhausted", "REQUEST_TOO_LARGE"],
 ] as const) {
