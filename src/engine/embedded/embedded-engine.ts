@@ -154,6 +154,7 @@ class EmbeddedEngine implements Engine {
 
   deleteIndex(ref: IndexRef): Promise<void> {
     return this.#change(async () => {
+      const { indexes } = this.#bucket(ref.bucket);
       const index = this.#index(ref);
       if (index.config.deletionProtection) {
         throw new QuiverError(
@@ -163,7 +164,7 @@ class EmbeddedEngine implements Engine {
         );
       }
       await this.#catalog.deleteIndex(index.record, () => {
-        this.#bucket(ref.bucket).indexes.delete(ref.index);
+        indexes.delete(ref.index);
         index.dispose(notFound(ref));
       });
       try {
