@@ -14,7 +14,7 @@ export interface HealthState {
 export interface HealthOptions {
   /** Names of the services that are served; they are as healthy as the server. */
   services: readonly string[];
-  /** Called for every check and list, and once per `pollMs` for all watches together. An index in state `loading` does not serve. */
+  /** Called for every check and list, and once per `pollMs` for all watches together. An index in state `loading` or `failed` does not serve. */
   state(): HealthState;
   /** How often a watch looks for changes, in milliseconds. Default 1,000. */
   pollMs?: number;
@@ -108,7 +108,9 @@ function statuses({ services, state }: HealthOptions, context?: HandlerContext):
   return new Map([
     ["", serving(ready)],
     ...services.map((name) => [name, serving(ready)] as const),
-    ...Object.entries(indexes).map(([name, word]) => [`${INDEX_PREFIX}${name}`, serving(word !== "loading")] as const),
+    ...Object.entries(indexes).map(
+      ([name, word]) => [`${INDEX_PREFIX}${name}`, serving(word !== "loading" && word !== "failed")] as const,
+    ),
   ]);
 }
 
