@@ -206,10 +206,14 @@ function requestIdOf(request: Request): string {
   return typeof given === "string" && REQUEST_ID.test(given) ? given : randomUUID();
 }
 
-/** Connect answers INTERNAL to a GET whose message is not base64. */
+/** Throws MALFORMED_REQUEST for a GET that connect would not bound, or would answer with INTERNAL. */
 function assertQuery(request: UniversalServerRequest): void {
   if (request.method !== "GET") return;
   const query = new URL(request.url).searchParams;
+  // A URL is short by itself; unzipped, 16 KB of one become 16 MB that no scan has seen.
+  if ((query.get("compression") ?? "identity") !== "identity") {
+    throw new QuiverError("MALFORMED_REQUEST", 'Query parameter "compression" must be absent: a GET is not compressed');
+  }
   if (query.get("base64") !== "1") return;
   try {
     base64Decode(query.get("message") ?? "");

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { before, after as onEnd, test } from "node:test";
+import { gzipSync } from "node:zlib";
 import { fromBinary, fromJson, type JsonValue } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
@@ -247,6 +248,14 @@ for (const [what, contentType, body, code, reason] of [
     assert.equal(fromBinary(ErrorInfoSchema, Buffer.from(info?.value ?? "", "base64")).reason, reason);
   });
 }
+
+test("a compressed GET is refused: nothing would bound what it unzips to", async () => {
+  const message = gzipSync("{}").toString("base64url");
+  const query = `encoding=json&base64=1&compression=gzip&message=${message}&connect=v1`;
+  const answer = await fetch(`${server.url}/quiver.v1.BucketService/ListVectorBuckets?${query}`);
+  assert.equal(answer.status, 400);
+  assert.match(await answer.text(), /MALFORMED_REQUEST|TUFMRk9STUVEX1JFUVVFU1Q/);
+});
 
 async function refusalOf(transport: Transport, method: string, request: JsonValue): Promise<ConnectError> {
   const service = [BucketService, IndexService, VectorService].find((each) =>
