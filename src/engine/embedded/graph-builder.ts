@@ -33,9 +33,10 @@ export class GraphBuilder {
    * when building does not catch up in time.
    */
   async waitForRoom(partition: Partition): Promise<void> {
+    if (this.#hasRoom(partition)) return;
     const deadline = AbortSignal.timeout(ROOM_WAIT_MS);
     const timeout = new Promise<void>((resolve) => deadline.addEventListener("abort", () => resolve()));
-    while (!this.#closed && this.#waiting.has(partition) && partition.tailBytes > TAIL_BYTES_MAX) {
+    while (!this.#hasRoom(partition)) {
       if (deadline.aborted) {
         throw new QuiverError("INGEST_BACKLOG", "Vectors come faster than the graph is built: wait, then try again", {
           retryAfterMs: ROOM_WAIT_MS,
@@ -54,6 +55,10 @@ export class GraphBuilder {
     this.#closed = true;
     this.#waiting.clear();
     await this.#running;
+  }
+
+  #hasRoom(partition: Partition): boolean {
+    return this.#closed || !this.#waiting.has(partition) || partition.tailBytes <= TAIL_BYTES_MAX;
   }
 
   async #run(): Promise<void> {
