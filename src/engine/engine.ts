@@ -5,6 +5,9 @@
  * Writes resolve once they are durable and visible to every later read. Each is all-or-nothing.
  */
 
+import type { FieldViolation, QuiverError, Reason } from "../errors.ts";
+import type { Filter } from "../filter/filter.ts";
+
 export type DistanceMetric = "cosine" | "euclidean" | "dot_product";
 
 /** JSON, as a google.protobuf.Struct can hold it. Objects come from JSON.parse or have no prototype. */
@@ -48,27 +51,85 @@ export interface Index extends IndexRef {
   readonly tags: Readonly<Record<string, string>>;
 }
 
+/** Values at some positions, all others being 0. Positions are strictly ascending; both lists have the same length. */
+export interface SparseData {
+  readonly indices: Uint32Array;
+  readonly values: Float32Array;
+}
+
+/** Has data, sparse, or both; sparse only where the metric is dot_product. */
 export interface VectorInput {
   readonly key: string;
-  readonly data: Float32Array;
+  readonly data?: Float32Array | undefined;
+  readonly sparse?: SparseData | undefined;
   readonly metadata: Metadata;
+  /** Store it only over this version; 0: only when the key is absent. Else the write fails with VERSION_MISMATCH. */
+  readonly ifVersion?: number | undefined;
+}
+
+/** A change of one vector; what is absent stays as it is. */
+export interface VectorUpdate {
+  readonly key: string;
+  readonly data?: Float32Array | undefined;
+  /** Without values it removes the sparse values, which INVALID_FIELD refuses for a vector that has no data. */
+  readonly sparse?: SparseData | undefined;
+  /** Each key replaces that key, null removes it. */
+  readonly setMetadata?: Metadata | undefined;
+  readonly ifVersion?: number | undefined;
 }
 
 export interface Vector {
   readonly key: string;
   /** The sequence number of the write that made it what it is. */
   readonly version: number;
-  /** Absent unless asked for. */
+  /** Absent unless asked for, and when it has none. */
   readonly data?: Float32Array;
+  /** Absent unless asked for, and when it has none. */
+  readonly sparse?: SparseData;
   /** Absent unless asked for. */
   readonly metadata?: Metadata;
 }
 
 /** Which parts of a vector an answer carries. */
 export interface Projection {
+  /** Data and sparse values. */
   readonly data: boolean;
   readonly metadata: boolean;
 }
+
+/** Makes a write happen once: a repetition within a day with the same key answers what the first one did. */
+export interface Idempotency {
+  readonly key: string;
+  /** Of all of the request; another one under the same key fails with IDEMPOTENCY_KEY_REUSED. */
+  readonly fingerprint: string;
+}
+
+export interface WriteOptions {
+  readonly idempotency?: Idempotency | undefined;
+}
+
+export interface PutOptions extends WriteOptions {
+  /** A job's state after this write, stored in the same batch. */
+  readonly job?: (lsn: number) => JobRecord;
+}
+
+export interface UpdateOptions extends WriteOptions {
+  /** Counts what matches and writes nothing. */
+  readonly dryRun: boolean;
+  /** Called with each vector's merged metadata before anything is written; what it throws refuses the whole call. */
+  readonly assertMetadata: (key: string, merged: Metadata) => void;
+}
+
+/** Vectors by key, by what their metadata matches, or all of a namespace. */
+export type Selection =
+  | { readonly kind: "keys"; readonly keys: readonly string[] }
+  | { readonly kind: "filter"; readonly filter: Filter }
+  | { readonly kind: "all" };
+
+/** Changes by key, with distinct keys; or one merge into the metadata of all that matches. */
+export type Update =
+  | { readonly kind: "keys"; readonly updates: readonly VectorUpdate[] }
+  | { readonly kind: "filter"; readonly filter: Filter; readonly setMetadata: Metadata };
 
 /** How to search: every vector, the graph with a given candidate list, or the graph tuned for a recall. */
 export type Search =
@@ -76,15 +137,32 @@ export type Search =
   | { readonly kind: "ef_search"; readonly efSearch: number }
   | { readonly kind: "recall_target"; readonly recallTarget: number };
 
+/**
+ * What to be near to: data compares vectors that have data, sparse those that have sparse values; with both (hybrid) the
+ * distance is weight * dense + (1 - weight) * sparse, or the plain sum without a weight, a missing part counting 0.
+ */
+export type QueryTarget =
+  | { readonly kind: "vector"; readonly data: Float32Array }
+  /** A stored vector, which is left out of the answer: by its data, or by its sparse values when it has no data. */
+  | { readonly kind: "key"; readonly key: string }
+  | { readonly kind: "sparse"; readonly sparse: SparseData }
+  | {
+      readonly kind: "hybrid";
+      readonly data: Float32Array;
+      readonly sparse: SparseData;
+      readonly denseWeight: number | undefined;
+    };
+
 export interface Query {
-  readonly data: Float32Array;
+  readonly target: QueryTarget;
   readonly topK: number;
   readonly search: Search;
+  readonly filter?: Filter | undefined;
   readonly projection: Projection;
 }
 
 export interface QueryPlan {
-  readonly strategy: "exact" | "graph";
+  readonly strategy: "exact" | "graph" | "filtered_graph";
   /** Distances computed. */
   readonly compared: number;
   /** True when the answer is certainly the nearest vectors. */
@@ -95,7 +173,140 @@ export interface ScoredVector extends Vector {
   readonly distance: number;
 }
 
+/** The first vectors of an answer, and a way to the others. */
+export interface QueryAnswer {
+  readonly vectors: readonly ScoredVector[];
+  readonly plan: QueryPlan;
+  readonly lsn: number;
+  /** Absent when `vectors` is all of the answer. */
+  readonly rest?: QueryRest;
+}
+
+/** Results that were found but not read yet; holds a read snapshot of the store until it is closed. */
+export interface QueryRest {
+  /** All results, the first page's included. */
+  readonly size: number;
+  /** The results from position `from` on, as they were when they were found. */
+  read(from: number, count: number): Promise<readonly ScoredVector[]>;
+  /** Closing twice is fine. */
+  close(): void;
+}
+
+export type BatchAnswer = { readonly vectors: readonly ScoredVector[]; readonly plan: QueryPlan } | QuiverError;
+
+export interface ExportOptions {
+  readonly prefix: string;
+  /** Only keys after this one. */
+  readonly after: string | undefined;
+  readonly filter: Filter | undefined;
+  readonly projection: Projection;
+  /** A part ends after the vector that reaches so many bytes. */
+  readonly maxBytes: number;
+}
+
+export interface WatchOptions {
+  /** The first write to send; undefined: the first after this call. Too old or in the future: LSN_OUT_OF_RANGE. */
+  readonly fromLsn: number | undefined;
+  readonly projection: Projection;
+}
+
+/** One change; without `change`: every change up to this lsn has been sent. */
+export interface WatchEvent {
+  readonly lsn: number;
+  readonly change?: { readonly put: Vector } | { readonly deletedKey: string };
+}
+
+export interface Namespace {
+  readonly name: string;
+  readonly vectorCount: number;
+  /** Milliseconds since the epoch; that of the index for the default namespace. */
+  readonly createdAt: number;
+}
+
+/** What of an index can change; what is absent stays. */
+export interface IndexChanges {
+  readonly deletionProtection?: boolean | undefined;
+  readonly m?: number | undefined;
+  readonly efConstruction?: number | undefined;
+  readonly tags?: Readonly<Record<string, string>> | undefined;
+}
+
+/** What was measured of recall: the mean share of the exact top_k that the graph found. */
+export interface Recall {
+  readonly recall: number;
+  /** Ends of the 95 % confidence interval. */
+  readonly confidenceLow: number;
+  readonly confidenceHigh: number;
+  readonly queryCount: number;
+  readonly topK: number;
+  readonly efSearch: number;
+}
+
+export interface RecallMeasurement extends Recall {
+  readonly meanComparedGraph: number;
+  readonly meanComparedExact: number;
+}
+
+export interface MeasureRecallOptions {
+  readonly topK: number;
+  /** So many stored vectors at random, each left out of its own answer; or these queries. */
+  readonly queries: { readonly sampleSize: number } | readonly Float32Array[];
+  readonly filter: Filter | undefined;
+  /** Not exact. */
+  readonly search: Search;
+}
+
+export type JobState = "running" | "completed" | "failed" | "cancelled";
+
+/** Why something went wrong, as it is stored. */
+export interface StoredError {
+  readonly reason: Reason;
+  readonly message: string;
+  readonly violations: readonly FieldViolation[];
+}
+
+/** A job as it is stored; an upload, the only kind. */
+export interface JobRecord {
+  readonly jobId: string;
+  readonly partition: PartitionRef;
+  readonly state: JobState;
+  readonly total: number;
+  readonly successful: number;
+  readonly failed: number;
+  readonly errors: readonly { readonly position: number; readonly key: string; readonly error: StoredError }[];
+  readonly lastError: StoredError | undefined;
+  /** Milliseconds since the epoch. */
+  readonly createdAt: number;
+  readonly startedAt: number | undefined;
+  readonly finishedAt: number | undefined;
+  /** Of its last write; 0: none. */
+  readonly lsn: number;
+  readonly idempotency: Idempotency | undefined;
+}
+
+/** The stored jobs, and what they still have to do. Parts are bytes that the caller encodes. */
+export interface JobStore {
+  /** Every stored job. */
+  load(): Promise<readonly JobRecord[]>;
+  /** Stores a new job with its parts, atomically. */
+  create(job: JobRecord, parts: readonly Uint8Array[]): Promise<void>;
+  /** Replaces the job's record; `withoutParts` also deletes its parts. */
+  put(job: JobRecord, options: { readonly withoutParts: boolean }): Promise<void>;
+  readPart(jobId: string, part: number): Promise<Uint8Array>;
+  /** Deletes records and parts. */
+  delete(jobIds: readonly string[]): Promise<void>;
+}
+
+/** How much may be stored, at each level; 0 is no limit. */
+export interface Quotas {
+  readonly vectors: { readonly server: number; readonly bucket: number; readonly index: number };
+  /** Bytes of keys, data, sparse values and metadata. */
+  readonly bytes: { readonly server: number; readonly bucket: number; readonly index: number };
+  readonly indexes: { readonly server: number; readonly bucket: number };
+}
+
 export interface ListOptions {
+  readonly filter?: Filter | undefined;
   readonly prefix: string;
   /** Only keys after this one. */
   readonly after: string | undefined;
@@ -125,8 +336,12 @@ export interface IndexStats {
     readonly vectors: number;
     readonly graph: number;
     readonly keys: number;
+    readonly metadata: number;
     readonly disk: number;
+    readonly reclaimable: number;
   };
+  /** Undefined: nothing was measured yet. */
+  readonly recall: (Recall & { readonly measuredAt: number }) | undefined;
 }
 
 /** Names in ascending byte order. */
@@ -166,12 +381,32 @@ export interface Engine {
   /** The state of every index, for health checks; does not wait. */
   indexStates(): readonly (IndexRef & { readonly state: IndexState })[];
 
+  /** Replaces the tags. */
+  updateBucket(name: string, tags: Readonly<Record<string, string>>): Promise<void>;
+  updateIndex(ref: IndexRef, changes: IndexChanges): Promise<Index>;
+
+  createNamespace(ref: PartitionRef): Promise<Namespace>;
+  getNamespace(ref: PartitionRef): Promise<Namespace>;
+  /** The default namespace, "", is always there. */
+  listNamespaces(ref: IndexRef, options: PageOptions): Promise<Page<Namespace>>;
+  /** The default namespace is emptied. DELETION_PROTECTED when its index is. */
+  deleteNamespace(ref: PartitionRef): Promise<{ lsn: number; deletedCount: number }>;
+
   /** Replaces each vector whole. Keys are distinct. */
-  putVectors(ref: PartitionRef, vectors: readonly VectorInput[]): Promise<{ lsn: number }>;
+  putVectors(ref: PartitionRef, vectors: readonly VectorInput[], options?: PutOptions): Promise<{ lsn: number }>;
+  /** Throws ITEM_LIMIT when a put of these vectors would pass a quota now. */
+  assertRoom(ref: PartitionRef, vectors: readonly VectorInput[]): Promise<void>;
+  /** Absent keys are not matched. */
+  updateVectors(
+    ref: PartitionRef,
+    update: Update,
+    options: UpdateOptions,
+  ): Promise<{ lsn: number; matchedCount: number; updatedCount: number }>;
   /** Absent keys are counted, not an error. Keys are distinct. */
   deleteVectors(
     ref: PartitionRef,
-    keys: readonly string[],
+    selection: Selection,
+    options?: WriteOptions,
   ): Promise<{ lsn: number; deletedCount: number; notFoundCount: number }>;
   /** In the order of the keys; absent ones are left out. */
   getVectors(
@@ -179,13 +414,32 @@ export interface Engine {
     keys: readonly string[],
     projection: Projection,
   ): Promise<{ vectors: readonly Vector[]; lsn: number }>;
-  /** In ascending byte order of the keys' UTF-8. */
-  listVectors(ref: PartitionRef, options: ListOptions): Promise<Page<Vector> & { lsn: number }>;
-  /** Nearest first, equal distances by key. As many as exist, up to topK. */
-  queryVectors(
+  /** In ascending byte order of the keys' UTF-8. A page may be empty though more follow; `next` goes on after it. */
+  listVectors(
     ref: PartitionRef,
-    query: Query,
-  ): Promise<{ vectors: readonly ScoredVector[]; plan: QueryPlan; lsn: number }>;
+    options: ListOptions,
+  ): Promise<Page<Vector> & { lsn: number; next: string | undefined }>;
+  /** Nearest first, equal distances by key. As many as match, up to topK; at most `pageSize` of them at once. */
+  queryVectors(ref: PartitionRef, query: Query, options?: { readonly pageSize: number }): Promise<QueryAnswer>;
+  /** All at one lsn. A query that fails does not disturb the others. */
+  batchQueryVectors(
+    ref: PartitionRef,
+    queries: readonly Query[],
+  ): Promise<{ results: readonly BatchAnswer[]; lsn: number }>;
+  measureRecall(ref: PartitionRef, options: MeasureRecallOptions): Promise<RecallMeasurement>;
+
+  /** As of one lsn, in ascending byte order of the keys, in parts. Ends with an error when the index is deleted. */
+  exportVectors(
+    ref: PartitionRef,
+    options: ExportOptions,
+  ): AsyncIterable<{ readonly vectors: readonly Vector[]; readonly lsn: number }>;
+  /**
+   * Changes in the order of their lsn, without end. Resolves once the position is checked. The iterator fails with
+   * WATCH_BEHIND when it is read too slowly; `return()` frees it.
+   */
+  watchVectors(ref: PartitionRef, options: WatchOptions): Promise<AsyncIterable<WatchEvent>>;
+
+  readonly jobs: JobStore;
 
   /** Waits for what is under way, then closes the store. Later calls fail with SHUTTING_DOWN. */
   close(): Promise<void>;
