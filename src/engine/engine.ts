@@ -223,12 +223,18 @@ export interface Namespace {
   readonly createdAt: number;
 }
 
-/** What of an index can change; what is absent stays. */
+/**
+ * Makes a resource's new tags from those that it has, in its turn among all changes, so that none is lost. What it throws
+ * refuses the change.
+ */
+export type ChangeTags = (tags: Readonly<Record<string, string>>) => Readonly<Record<string, string>>;
+
+/** What of an index can change; what is absent stays. m and efConstruction are for graphs that are built from then on. */
 export interface IndexChanges {
   readonly deletionProtection?: boolean | undefined;
   readonly m?: number | undefined;
   readonly efConstruction?: number | undefined;
-  readonly tags?: Readonly<Record<string, string>> | undefined;
+  readonly tags?: ChangeTags | undefined;
 }
 
 /** What was measured of recall: the mean share of the exact top_k that the graph found. */
@@ -381,8 +387,7 @@ export interface Engine {
   /** The state of every index, for health checks; does not wait. */
   indexStates(): readonly (IndexRef & { readonly state: IndexState })[];
 
-  /** Replaces the tags. */
-  updateBucket(name: string, tags: Readonly<Record<string, string>>): Promise<void>;
+  updateBucket(name: string, tags: ChangeTags): Promise<void>;
   updateIndex(ref: IndexRef, changes: IndexChanges): Promise<Index>;
 
   createNamespace(ref: PartitionRef): Promise<Namespace>;

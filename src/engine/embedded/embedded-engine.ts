@@ -1,8 +1,10 @@
 import { QuiverError, shuttingDown } from "../../errors.ts";
 import type {
   Bucket,
+  ChangeTags,
   Engine,
   Index,
+  IndexChanges,
   IndexRef,
   ListOptions,
   Page,
@@ -176,6 +178,32 @@ class EmbeddedEngine implements Engine {
     });
   }
 
+  updateBucket(name: string, tags: ChangeTags): Promise<void> {
+    return this.#change(async () => {
+      const entry = this.#bucket(name);
+      const bucket = { ...entry.bucket, tags: tags(entry.bucket.tags) };
+      await this.#catalog.putBucket(bucket, () => {
+        entry.bucket = bucket;
+      });
+    });
+  }
+
+  updateIndex(ref: IndexRef, changes: IndexChanges): Promise<Index> {
+    return this.#change(async () => {
+      const index = this.#index(ref);
+      const { record } = index;
+      const changed = {
+        ...record,
+        deletionProtection: changes.deletionProtection ?? record.deletionProtection,
+        m: changes.m ?? record.m,
+        efConstruction: changes.efConstruction ?? record.efConstruction,
+        tags: changes.tags?.(record.tags) ?? record.tags,
+      };
+      await this.#catalog.putIndex(changed, () => index.update(changed));
+      return index.config;
+    });
+  }
+
   async indexStats(ref: IndexRef) {
     return this.#index(ref).stats();
   }
@@ -219,7 +247,7 @@ class EmbeddedEngine implements Engine {
   }
 
   /** Changes of buckets and indexes run one after the other. */
-  #change(change: () => Promise<void>): Promise<void> {
+  #change<T>(change: () => Promise<T>): Promise<T> {
     const changed = this.#lastChange.then(change, change);
     this.#lastChange = changed;
     return changed;

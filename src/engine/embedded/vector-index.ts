@@ -33,9 +33,9 @@ export interface VectorIndexOptions {
 
 /** One index: its column family, and its partitions in memory. */
 export class VectorIndex {
-  readonly record: IndexRecord;
-  readonly config: Index;
   readonly columnFamily: number;
+  #record: IndexRecord;
+  #config: Index;
   readonly #store: Store;
   readonly #records: Records;
   readonly #builder: GraphBuilder;
@@ -46,12 +46,11 @@ export class VectorIndex {
 
   /** Starts loading what is stored; every operation waits for it. */
   constructor({ record, columnFamily, store, builder, onLoadError }: VectorIndexOptions) {
-    const { columnFamily: _, ...config } = record;
-    this.record = record;
-    this.config = config;
+    this.#record = record;
+    this.#config = configOf(record);
     this.columnFamily = columnFamily;
     this.#store = store;
-    this.#records = new Records(store.database, columnFamily, config.dimension);
+    this.#records = new Records(store.database, columnFamily, record.dimension);
     this.#builder = builder;
     this.#loaded = this.#load();
     this.#loaded.catch((error: unknown) => {
@@ -59,6 +58,20 @@ export class VectorIndex {
       this.#state = "failed";
       onLoadError(error);
     });
+  }
+
+  get record(): IndexRecord {
+    return this.#record;
+  }
+
+  get config(): Index {
+    return this.#config;
+  }
+
+  /** Takes a changed record; graphs that stand keep the parameters that they were built with. */
+  update(record: IndexRecord): void {
+    this.#record = record;
+    this.#config = configOf(record);
   }
 
   get state(): IndexState {
@@ -253,6 +266,10 @@ export class VectorIndex {
     this.#state = "loaded";
     for (const partition of this.#partitions.values()) this.#builder.notice(partition);
   }
+}
+
+function configOf({ columnFamily: _, ...config }: IndexRecord): Index {
+  return config;
 }
 
 /** What a read saw: at least what memory showed, and every write up to the newest that it returns. */
