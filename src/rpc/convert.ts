@@ -1,6 +1,6 @@
 import type { JsonObject } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { DataType, DistanceMetric } from "../../gen/quiver/v1/resources_pb.ts";
+import { DataType, DistanceMetric, type SparseVector, type Vector } from "../../gen/quiver/v1/resources_pb.ts";
 import type * as domain from "../engine/engine.ts";
 import { invalidField, QuiverError } from "../errors.ts";
 import type { BucketWithArn } from "../service/buckets.ts";
@@ -49,11 +49,12 @@ export function toIndex(index: IndexWithArn) {
   };
 }
 
-export function toVector({ key, version, data, metadata }: domain.Vector) {
+export function toVector({ key, version, data, sparse, metadata }: domain.Vector) {
   return {
     key,
     version: BigInt(version),
     ...(data && { data: toVectorData(data) }),
+    ...(sparse && { sparse: { indices: Array.from(sparse.indices), values: Array.from(sparse.values) } }),
     ...(metadata && { metadata: metadata as JsonObject }),
   };
 }
@@ -64,6 +65,23 @@ export function toScoredVector(vector: domain.ScoredVector, returnDistance: bool
 
 function toVectorData(data: Float32Array) {
   return { float32: Array.from(data) };
+}
+
+/** A vector to store. Sparse values that are none count as absent. */
+export function toVectorInput({ key, data, sparse, metadata, ifVersion }: Vector): domain.VectorInput {
+  const hasSparse = sparse !== undefined && (sparse.indices.length > 0 || sparse.values.length > 0);
+  return {
+    key,
+    ...(data && { data: fromFloats(data.float32) }),
+    ...(hasSparse && { sparse: fromSparse(sparse) }),
+    metadata: (metadata ?? {}) as domain.Metadata,
+    ...(ifVersion !== undefined && { ifVersion: Number(ifVersion) }),
+  };
+}
+
+/** The two lists may still differ in length. */
+export function fromSparse({ indices, values }: SparseVector): domain.SparseData {
+  return { indices: Uint32Array.from(indices), values: fromFloats(values) };
 }
 
 /** As stored: what is not a float32 is rounded to the nearest one, what is too large becomes infinite. */

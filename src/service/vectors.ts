@@ -2,26 +2,26 @@ import type {
   DistanceMetric,
   Engine,
   Index,
-  Metadata,
   PartitionRef,
   Projection,
   QueryPlan,
   ScoredVector,
   Search,
   Vector,
+  VectorInput,
 } from "../engine/engine.ts";
 import { invalidField, QuiverError } from "../errors.ts";
 import { LIMITS } from "./limits.ts";
 import { listPage, type PageRequest, type PageResult } from "./listing.ts";
-import { assertMetadata } from "./metadata.ts";
 import { type ArnScope, type IndexReference, quote, resolveIndex, resolveNamespace } from "./names.ts";
+import { assertData, assertKey, assertVector } from "./vector-input.ts";
 
 export interface PartitionReference extends IndexReference {
   readonly namespace: string;
 }
 
 export interface PutRequest extends PartitionReference {
-  readonly vectors: readonly { readonly key: string; readonly data: Float32Array; readonly metadata: Metadata }[];
+  readonly vectors: readonly VectorInput[];
   /** A key that stands twice: refuse the request, or let the later one win. */
   readonly onDuplicate: "error" | "last_wins";
 }
@@ -53,11 +53,7 @@ export class Vectors {
   async put(request: PutRequest): Promise<{ lsn: number; putCount: number }> {
     const { partition, index } = await this.#resolve(request);
     assertBatchSize("vectors", request.vectors.length);
-    for (const [i, { key, data, metadata }] of request.vectors.entries()) {
-      assertKey(`vectors[${i}].key`, key);
-      assertData(`vectors[${i}].data.float32`, data, index);
-      assertMetadata(`vectors[${i}].metadata`, metadata, index.nonFilterableMetadataKeys);
-    }
+    for (const [i, vector] of request.vectors.entries()) assertVector(`vectors[${i}]`, vector, index);
     const distinct = new Map(request.vectors.map((vector) => [vector.key, vector]));
     if (distinct.size < request.vectors.length && request.onDuplicate === "error") {
       throw duplicateKeys(request.vectors.map(({ key }) => key));
@@ -78,7 +74,7 @@ export class Vectors {
     const { partition } = await this.#resolve(request);
     assertBatchSize("keys", request.keys.length);
     for (const [i, key] of request.keys.entries()) assertKey(`keys[${i}]`, key);
-    return this.#engine.deleteVectors(partition, [...new Set(request.keys)]);
+    return this.#engine.deleteVectors(partition, { kind: "keys", keys: [...new Set(request.keys)] });
   }
 
   async list(request: ListRequest): Promise<PageResult<Vector> & { lsn: number }> {
@@ -116,7 +112,12 @@ export class Vectors {
     if (projection.data) assertAnswerSize("top_k", topK, index);
     assertSearch(search);
     assertData("query_vector.float32", data, index);
-    const answer = await this.#engine.queryVectors(partition, { data, topK, search, projection });
+    const answer = await this.#engine.queryVectors(partition, {
+      target: { kind: "vector", data },
+      topK,
+      search,
+      projection,
+    });
     return { ...answer, distanceMetric: index.distanceMetric };
   }
 
@@ -137,38 +138,6 @@ function assertAnswerSize(field: string, count: number, { dimension }: Index): v
   const most = Math.floor(LIMITS.answerDataBytesMax / (dimension * Float32Array.BYTES_PER_ELEMENT));
   if (count <= most) return;
   throw invalidField(field, `Must be at most ${most} with return_data at dimension ${dimension}, got ${count}`);
-}
-
-function assertKey(field: string, key: string): void {
-  const bytes = Buffer.byteLength(key);
-  if (bytes < 1 || bytes > LIMITS.keyBytesMax) {
-    throw invalidField(field, `Must be 1 to ${LIMITS.keyBytesMax} bytes of UTF-8, got ${bytes}`);
-  }
-  if (!key.isWellFormed()) throw invalidField(field, `Must be valid UTF-8, got ${quote(key)}`);
-}
-
-function assertData(field: string, data: Float32Array, index: Index): void {
-  const name = `index "${index.bucket}/${index.index}"`;
-  if (data.length !== index.dimension) {
-    throw invalidField(
-      field,
-      `Must have ${index.dimension} values, the dimension of ${name}, got ${data.length}`,
-      "DIMENSION_MISMATCH",
-    );
-  }
-  let squares = 0;
-  for (let i = 0; i < data.length; i++) {
-    const value = data[i] as number;
-    squares += value * value;
-  }
-  // A sum of squares of float32 in float64 is finite exactly when every value is.
-  if (!Number.isFinite(squares)) {
-    const at = data.findIndex((value) => !Number.isFinite(value));
-    throw invalidField(`${field}[${at}]`, `Must be finite as float32, got ${data[at]}`, "NON_FINITE_VALUE");
-  }
-  if (squares === 0 && index.distanceMetric === "cosine") {
-    throw invalidField(field, `Must not be all zeros: ${name} measures the cosine distance`, "ZERO_NORM");
-  }
 }
 
 function assertSearch(search: Search): void {

@@ -5,10 +5,10 @@ import {
   type QueryVectorsRequest,
   type VectorService,
 } from "../../../gen/quiver/v1/vector_service_pb.ts";
-import type { Metadata, Search } from "../../engine/engine.ts";
+import type { Search } from "../../engine/engine.ts";
 import { DEFAULTS, LIMITS } from "../../service/limits.ts";
 import type { Service } from "../../service/service.ts";
-import { assertImplemented, fromFloats, toMetric, toScoredVector, toVector } from "../convert.ts";
+import { assertImplemented, fromFloats, toMetric, toScoredVector, toVector, toVectorInput } from "../convert.ts";
 
 export function vectorService({ vectors }: Service): Partial<ServiceImpl<typeof VectorService>> {
   return {
@@ -20,11 +20,7 @@ export function vectorService({ vectors }: Service): Partial<ServiceImpl<typeof 
       });
       const { lsn, putCount } = await vectors.put({
         ...request,
-        vectors: request.vectors.map(({ key, data, metadata }) => ({
-          key,
-          data: fromFloats(data?.float32 ?? []),
-          metadata: (metadata ?? {}) as Metadata,
-        })),
+        vectors: request.vectors.map(toVectorInput),
         onDuplicate: request.onDuplicate === OnDuplicate.LAST_WINS ? "last_wins" : "error",
       });
       return { lsn: BigInt(lsn), putCount: BigInt(putCount) };
@@ -73,7 +69,11 @@ export function vectorService({ vectors }: Service): Partial<ServiceImpl<typeof 
   };
 }
 
-const STRATEGIES = { exact: QueryStrategy.EXACT, graph: QueryStrategy.GRAPH } as const;
+const STRATEGIES = {
+  exact: QueryStrategy.EXACT,
+  graph: QueryStrategy.GRAPH,
+  filtered_graph: QueryStrategy.FILTERED_GRAPH,
+} as const;
 
 function projectionOf({ returnData, returnMetadata }: { returnData: boolean; returnMetadata: boolean }) {
   return { data: returnData, metadata: returnMetadata };
