@@ -1,4 +1,5 @@
-import type { DescMessage, MessageInitShape } from "@bufbuild/protobuf";
+import { create, createRegistry, type DescMessage, type MessageInitShape } from "@bufbuild/protobuf";
+import { anyPack } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import {
   BadRequestSchema,
@@ -8,6 +9,7 @@ import {
   ResourceInfoSchema,
   RetryInfoSchema,
 } from "../../gen/google/rpc/error_details_pb.ts";
+import { type Status, StatusSchema } from "../../gen/google/rpc/status_pb.ts";
 import { QuiverError, type Reason, type StatusCode } from "../errors.ts";
 
 /** The domain of every ErrorInfo. */
@@ -39,6 +41,22 @@ const CODES: Readonly<Record<StatusCode, Code>> = {
 };
 
 const QUOTA_REASONS: ReadonlySet<Reason> = new Set(["ITEM_LIMIT", "INDEX_LIMIT", "RATE_LIMIT", "TOO_MANY_STREAMS"]);
+
+/** The messages that stand in the details of errors: a status inside of an answer is written as JSON with their help. */
+export const detailRegistry = createRegistry(
+  BadRequestSchema,
+  ErrorInfoSchema,
+  PreconditionFailureSchema,
+  QuotaFailureSchema,
+  ResourceInfoSchema,
+  RetryInfoSchema,
+);
+
+/** An error inside of an answer, with the code, message and details that a call which fails with it would have. */
+export function toStatus(error: QuiverError): Status {
+  const details = detailsOf(error).map(({ desc, value }) => anyPack(desc, create(desc, value)));
+  return create(StatusSchema, { code: CODES[error.code], message: clip(error.message, MESSAGE_MAX), details });
+}
 
 /**
  * Turns anything that was thrown while a call was served into the error that the client gets. What is neither a
@@ -104,8 +122,12 @@ function requestMessage(error: ConnectError): string {
 }
 
 function fromQuiverError(error: QuiverError): ConnectError {
-  const { reason, metadata, violations, retryAfterMs, resource, code } = error;
   const message = clip(error.message, MESSAGE_MAX);
+  return new ConnectError(message, CODES[error.code], undefined, detailsOf(error), error.cause);
+}
+
+function detailsOf(error: QuiverError) {
+  const { reason, metadata, violations, retryAfterMs, resource, code } = error;
   const description = clip(error.message, DESCRIPTION_MAX);
   const subject = resource === undefined ? "" : `${resource.type}:${resource.name}`;
 
@@ -132,7 +154,7 @@ function fromQuiverError(error: QuiverError): ConnectError {
     const nanos = Math.round((retryAfterMs % 1_000) * 1e6);
     details.push(detail(RetryInfoSchema, { retryDelay: { seconds: BigInt(seconds), nanos } }));
   }
-  return new ConnectError(message, CODES[code], undefined, details, error.cause);
+  return details;
 }
 
 function detail<Desc extends DescMessage>(desc: Desc, value: MessageInitShape<Desc>) {

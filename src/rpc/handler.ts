@@ -18,7 +18,7 @@ import { applyCors } from "./cors.ts";
 import { notImplemented, type RpcService } from "./define-service.ts";
 import { discardRest } from "./discard-rest.ts";
 import type { ElementLimits } from "./element-count.ts";
-import { toConnectError, toRequestError } from "./error.ts";
+import { detailRegistry, toConnectError, toRequestError } from "./error.ts";
 import { relaxGrpcMessage } from "./grpc-message.ts";
 import { guardCall } from "./interceptor.ts";
 import { createJsonScan } from "./json-scan.ts";
@@ -166,7 +166,7 @@ function createRoutes(options: RpcHandlerOptions, limits: RpcLimits): Routes {
     readMaxBytes: limits.maxJsonBytes,
     binaryOptions: { readUnknownFields: false },
     // A misspelt "filter" must not answer as if there were none. Binary requests of newer clients are read as far as known.
-    jsonOptions: { ignoreUnknownFields: false },
+    jsonOptions: { ignoreUnknownFields: false, registry: detailRegistry },
   };
   const router = createConnectRouter(connectOptions);
   for (const { service, implementation } of options.services) router.service(service, implementation);
