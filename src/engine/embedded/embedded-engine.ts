@@ -12,19 +12,29 @@ import type {
   PartitionRef,
   Projection,
   Query,
+  Quotas,
   VectorInput,
 } from "../engine.ts";
 import { Catalog, type IndexRecord } from "./catalog.ts";
 import { GraphBuilder } from "./graph-builder.ts";
 import { FORMAT_VERSION } from "./layout.ts";
 import { readFailed, Store } from "./store.ts";
+import { assertIndexRoom, NO_QUOTAS, SERVER, Usage } from "./usage.ts";
 import { VectorIndex } from "./vector-index.ts";
 
 export interface EmbeddedEngineOptions {
   /** The directory of the database; made when it does not exist. */
   readonly path: string;
+  /** How much may be stored. Default: no limits. */
+  readonly quotas?: Quotas;
   /** Hears of background work that failed and what that means. */
   readonly onBackgroundError: (message: string, error: unknown) => void;
+}
+
+interface BucketEntry {
+  bucket: Bucket;
+  readonly indexes: Map<string, VectorIndex>;
+  readonly usage: Usage;
 }
 
 /** Opens the engine that keeps everything in this process: RocksDB on disk, graphs in memory. Indexes load in the background. */
@@ -45,7 +55,9 @@ class EmbeddedEngine implements Engine {
   readonly #catalog: Catalog;
   readonly #builder: GraphBuilder;
   readonly #onBackgroundError: EmbeddedEngineOptions["onBackgroundError"];
-  readonly #buckets = new Map<string, { bucket: Bucket; indexes: Map<string, VectorIndex> }>();
+  readonly #quotas: Quotas;
+  readonly #usage: Usage;
+  readonly #buckets = new Map<string, BucketEntry>();
   #lastChange: Promise<unknown> = Promise.resolve();
   #closed = false;
 
@@ -53,6 +65,9 @@ class EmbeddedEngine implements Engine {
     this.#store = store;
     this.#catalog = new Catalog(store);
     this.#onBackgroundError = options.onBackgroundError;
+    this.#quotas = options.quotas ?? NO_QUOTAS;
+    const { vectors, bytes } = this.#quotas;
+    this.#usage = new Usage({ subject: SERVER, limits: { vectors: vectors.server, bytes: bytes.server } });
     this.#builder = new GraphBuilder((error, partition) =>
       options.onBackgroundError(
         `Cannot build the graph of namespace "${partition.namespace}"; its vectors are searched exactly`,
@@ -65,7 +80,7 @@ class EmbeddedEngine implements Engine {
     const engine = new EmbeddedEngine(store, options);
     const { buckets, indexes, dropped } = await engine.#catalog.load();
     const families = new Map(store.database.columnFamilies().map(({ name, id }) => [name, id]));
-    for (const bucket of buckets) engine.#buckets.set(bucket.name, { bucket, indexes: new Map() });
+    for (const bucket of buckets) engine.#addBucket(bucket);
     for (const record of indexes) {
       const family = families.get(record.columnFamily);
       const bucket = engine.#buckets.get(record.bucket);
@@ -73,7 +88,7 @@ class EmbeddedEngine implements Engine {
         throw new QuiverError("CORRUPTION", `Index "${record.bucket}/${record.index}" has lost its stored vectors`);
       }
       families.delete(record.columnFamily);
-      bucket.indexes.set(record.index, engine.#openIndex(record, family));
+      bucket.indexes.set(record.index, engine.#openIndex(record, family, bucket.usage));
     }
     families.delete("default");
     for (const [name, id] of families) await engine.#dropLeftOver(name, id, dropped.has(name));
@@ -96,7 +111,7 @@ class EmbeddedEngine implements Engine {
           resource: { type: "vector bucket", name: bucket.name },
         });
       }
-      await this.#catalog.putBucket(bucket, () => this.#buckets.set(bucket.name, { bucket, indexes: new Map() }));
+      await this.#catalog.putBucket(bucket, () => this.#addBucket(bucket));
     });
   }
 
@@ -124,11 +139,13 @@ class EmbeddedEngine implements Engine {
 
   createIndex(index: Index): Promise<void> {
     return this.#change(async () => {
-      const { indexes } = this.#bucket(index.bucket);
+      const { indexes, usage } = this.#bucket(index.bucket);
       if (indexes.has(index.index)) {
         const name = `${index.bucket}/${index.index}`;
         throw new QuiverError("INDEX_EXISTS", `Index "${name}" exists already`, { resource: { type: "index", name } });
       }
+      const counts = { server: this.indexStates().length, bucket: indexes.size };
+      assertIndexRoom(index.bucket, counts, this.#quotas.indexes);
       this.#store.assertWritable();
       const { database } = this.#store;
       // The catalog's record makes the index exist; a family without one is dropped at the next start.
@@ -138,7 +155,7 @@ class EmbeddedEngine implements Engine {
       });
       const record = { ...index, columnFamily };
       try {
-        await this.#catalog.putIndex(record, () => indexes.set(index.index, this.#openIndex(record, family)));
+        await this.#catalog.putIndex(record, () => indexes.set(index.index, this.#openIndex(record, family, usage)));
       } catch (error) {
         await database.dropColumnFamily(family).catch(() => {});
         throw error;
@@ -168,6 +185,7 @@ class EmbeddedEngine implements Engine {
       await this.#catalog.deleteIndex(index.record, () => {
         indexes.delete(ref.index);
         index.dispose(notFound(ref));
+        index.usage.close();
       });
       try {
         await this.#store.database.dropColumnFamily(index.columnFamily);
@@ -265,10 +283,26 @@ class EmbeddedEngine implements Engine {
     await this.#store.database.dropColumnFamily(family);
   }
 
-  #openIndex(record: IndexRecord, columnFamily: number): VectorIndex {
+  #addBucket(bucket: Bucket): void {
+    const { vectors, bytes } = this.#quotas;
+    const usage = new Usage({
+      subject: { type: "vector bucket", name: bucket.name },
+      limits: { vectors: vectors.bucket, bytes: bytes.bucket },
+      parent: this.#usage,
+    });
+    this.#buckets.set(bucket.name, { bucket, indexes: new Map(), usage });
+  }
+
+  #openIndex(record: IndexRecord, columnFamily: number, parent: Usage): VectorIndex {
+    const { vectors, bytes } = this.#quotas;
     return new VectorIndex({
       record,
       columnFamily,
+      usage: new Usage({
+        subject: { type: "index", name: `${record.bucket}/${record.index}` },
+        limits: { vectors: vectors.index, bytes: bytes.index },
+        parent,
+      }),
       store: this.#store,
       builder: this.#builder,
       onLoadError: (error) =>

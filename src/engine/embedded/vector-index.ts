@@ -17,6 +17,7 @@ import { type Found, Partition } from "./partition.ts";
 import { planSearch } from "./planner.ts";
 import { Records } from "./records.ts";
 import { readFailed, type Store } from "./store.ts";
+import type { Usage } from "./usage.ts";
 
 /** Searches that may be disturbed by overwrites and deletes before writes are held back for one. */
 const UNDISTURBED_TRIES = 3;
@@ -25,6 +26,8 @@ export interface VectorIndexOptions {
   readonly record: IndexRecord;
   /** The number of the open column family. */
   readonly columnFamily: number;
+  /** Where the vectors are counted and limited. */
+  readonly usage: Usage;
   readonly store: Store;
   readonly builder: GraphBuilder;
   /** Hears why the stored vectors cannot be read; the index then fails every call. */
@@ -34,6 +37,7 @@ export interface VectorIndexOptions {
 /** One index: its column family, and its partitions in memory. */
 export class VectorIndex {
   readonly columnFamily: number;
+  readonly usage: Usage;
   #record: IndexRecord;
   #config: Index;
   readonly #store: Store;
@@ -45,14 +49,16 @@ export class VectorIndex {
   #gone: QuiverError | undefined;
 
   /** Starts loading what is stored; every operation waits for it. */
-  constructor({ record, columnFamily, store, builder, onLoadError }: VectorIndexOptions) {
+  constructor({ record, columnFamily, usage, store, builder, onLoadError }: VectorIndexOptions) {
     this.#record = record;
     this.#config = configOf(record);
     this.columnFamily = columnFamily;
+    this.usage = usage;
     this.#store = store;
     this.#records = new Records(store.database, columnFamily, record.dimension);
     this.#builder = builder;
     this.#loaded = this.#load();
+    usage.countUntil(this.#loaded);
     this.#loaded.catch((error: unknown) => {
       if (this.#gone) return;
       this.#state = "failed";
