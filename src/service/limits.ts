@@ -1,3 +1,5 @@
+import { FILTER_LIMITS } from "../filter/limits.ts";
+
 /**
  * Every limit of the native API, in one place; docs/reference/limits.md lists them and a test compares the two. The
  * vendors' facades narrow some of them. Sizes in bytes.
@@ -23,6 +25,7 @@ export const LIMITS = {
   filterableMetadataBytesMax: 2_048,
   metadataKeysMax: 50,
   metadataDepthMax: 16,
+  ...FILTER_LIMITS,
   /** Vectors of one Put, keys of one Get or Delete. */
   batchVectorsMax: 1_000,
   topKMax: 10_000,
@@ -36,6 +39,20 @@ export const LIMITS = {
   /** Bytes of vector data in one answer of a get or a query. */
   answerDataBytesMax: 16 * 1024 * 1024,
   pageTokenLengthMax: 4_096,
+  idempotencyKeyLengthMax: 128,
+  /** Jobs that are not finished, on one server. */
+  jobsUnfinishedMax: 1_000,
+  /** Bytes that unfinished jobs still have to store, on one server. */
+  jobsUnfinishedBytesMax: 1024 ** 3,
+  /** How long a finished job is kept. */
+  jobsKeptHours: 24,
+  jobsKeptMax: 10_000,
+  /** Bytes of the records of finished jobs. */
+  jobsKeptBytesMax: 64 * 1024 * 1024,
+  /** Refused vectors that a job lists. */
+  jobErrorsMax: 100,
+  /** Streams that follow jobs, on one server. */
+  jobWatchesMax: 1_000,
 } as const;
 
 /** What an index is built with unless the request says otherwise. */

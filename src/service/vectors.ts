@@ -149,7 +149,8 @@ function assertSearch(search: Search): void {
   }
 }
 
-function duplicateKeys(keys: readonly string[]): QuiverError {
+/** DUPLICATE_KEY, naming the first keys that are repeated. */
+export function duplicateKeys(keys: readonly string[]): QuiverError {
   const first = new Map<string, number>();
   const violations = [];
   for (const [i, key] of keys.entries()) {
