@@ -125,3 +125,8 @@ export function invalidField(field: string, description: string, reason: Reason 
 export function shuttingDown(cause?: unknown): QuiverError {
   return new QuiverError("SHUTTING_DOWN", "The server is shutting down: connect again", { retryAfterMs: 1000, cause });
 }
+
+/** A value for a message: quoted, and shortened so that a hostile one does not fill the log. */
+export function quote(value: string): string {
+  return JSON.stringify(value.length > 200 ? `${value.slice(0, 200)}...` : value);
+}

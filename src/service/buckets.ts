@@ -1,6 +1,7 @@
 import type { Bucket, Engine, Page } from "../engine/engine.ts";
 import { listPage, type PageRequest, type PageResult } from "./listing.ts";
 import { type ArnScope, assertName, type BucketReference, bucketArn, resolveBucket } from "./names.ts";
+import type { Rates } from "./rates.ts";
 import { assertTags } from "./tags.ts";
 
 export type BucketWithArn = Bucket & { readonly arn: string };
@@ -9,24 +10,28 @@ export type BucketWithArn = Bucket & { readonly arn: string };
 export class Buckets {
   readonly #engine: Engine;
   readonly #scope: ArnScope;
+  readonly #rates: Rates;
 
-  constructor(engine: Engine, scope: ArnScope) {
+  constructor(engine: Engine, scope: ArnScope, rates: Rates) {
     this.#engine = engine;
     this.#scope = scope;
+    this.#rates = rates;
   }
 
   async create(request: { vectorBucketName: string; tags: Record<string, string> }): Promise<{ arn: string }> {
     assertName("vector_bucket_name", request.vectorBucketName);
+    this.#rates.admitRequest({ bucket: request.vectorBucketName });
     assertTags(request.tags);
     await this.#engine.createBucket({ name: request.vectorBucketName, createdAt: Date.now(), tags: request.tags });
     return { arn: bucketArn(this.#scope, request.vectorBucketName) };
   }
 
   async get(reference: BucketReference): Promise<BucketWithArn> {
-    return this.#withArn(await this.#engine.getBucket(resolveBucket(this.#scope, reference)));
+    return this.#withArn(await this.#engine.getBucket(this.#bucket(reference)));
   }
 
-  list(request: PageRequest): Promise<PageResult<BucketWithArn>> {
+  async list(request: PageRequest): Promise<PageResult<BucketWithArn>> {
+    this.#rates.admitRequest({});
     const read = async (options: Parameters<Engine["listBuckets"]>[0]): Promise<Page<BucketWithArn>> => {
       const { items, more } = await this.#engine.listBuckets(options);
       return { items: items.map((bucket) => this.#withArn(bucket)), more };
@@ -35,7 +40,13 @@ export class Buckets {
   }
 
   async delete(reference: BucketReference): Promise<void> {
-    await this.#engine.deleteBucket(resolveBucket(this.#scope, reference));
+    await this.#engine.deleteBucket(this.#bucket(reference));
+  }
+
+  #bucket(reference: BucketReference): string {
+    const bucket = resolveBucket(this.#scope, reference);
+    this.#rates.admitRequest({ bucket });
+    return bucket;
   }
 
   #withArn(bucket: Bucket): BucketWithArn {

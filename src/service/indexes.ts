@@ -1,4 +1,4 @@
-import type { DistanceMetric, Engine, Index, IndexStats, Page } from "../engine/engine.ts";
+import type { DistanceMetric, Engine, Index, IndexRef, IndexStats, Page } from "../engine/engine.ts";
 import { invalidField } from "../errors.ts";
 import { DEFAULTS, LIMITS } from "./limits.ts";
 import { listPage, type PageRequest, type PageResult } from "./listing.ts";
@@ -12,6 +12,7 @@ import {
   resolveBucket,
   resolveIndex,
 } from "./names.ts";
+import type { Rates } from "./rates.ts";
 import { assertTags } from "./tags.ts";
 
 export type IndexWithArn = Index & { readonly arn: string };
@@ -30,18 +31,29 @@ export interface CreateIndexRequest extends BucketReference {
   readonly tags: Readonly<Record<string, string>>;
 }
 
-/** Indexes of a vector bucket: create, look at, list, delete. */
+export interface UpdateIndexRequest extends IndexReference {
+  /** Undefined: as it was. */
+  readonly deletionProtection: boolean | undefined;
+  /** 0: as it was. */
+  readonly m: number;
+  /** 0: as it was. */
+  readonly efConstruction: number;
+}
+
+/** Indexes of a vector bucket: create, look at, list, change, delete. */
 export class Indexes {
   readonly #engine: Engine;
   readonly #scope: ArnScope;
+  readonly #rates: Rates;
 
-  constructor(engine: Engine, scope: ArnScope) {
+  constructor(engine: Engine, scope: ArnScope, rates: Rates) {
     this.#engine = engine;
     this.#scope = scope;
+    this.#rates = rates;
   }
 
   async create(request: CreateIndexRequest): Promise<{ arn: string }> {
-    const bucket = resolveBucket(this.#scope, request);
+    const bucket = this.#bucket(request);
     const { indexName, dimension, distanceMetric, nonFilterableMetadataKeys, tags } = request;
     assertName("index_name", indexName);
     assertRange("dimension", dimension, 1, LIMITS.dimensionMax);
@@ -49,8 +61,7 @@ export class Indexes {
     assertNonFilterableKeys(nonFilterableMetadataKeys);
     const m = request.m || DEFAULTS.hnswM;
     const efConstruction = request.efConstruction || DEFAULTS.efConstruction;
-    assertRange("hnsw.m", m, LIMITS.hnswMMin, LIMITS.hnswMMax);
-    assertRange("hnsw.ef_construction", efConstruction, LIMITS.efConstructionMin, LIMITS.efConstructionMax);
+    assertHnsw(m, efConstruction);
     assertTags(tags);
     await this.#engine.createIndex({
       bucket,
@@ -68,11 +79,11 @@ export class Indexes {
   }
 
   async get(reference: IndexReference): Promise<IndexWithArn> {
-    return this.#withArn(await this.#engine.getIndex(resolveIndex(this.#scope, reference)));
+    return this.#withArn(await this.#engine.getIndex(this.#index(reference)));
   }
 
-  list(request: BucketReference & PageRequest): Promise<PageResult<IndexWithArn>> {
-    const bucket = resolveBucket(this.#scope, request);
+  async list(request: BucketReference & PageRequest): Promise<PageResult<IndexWithArn>> {
+    const bucket = this.#bucket(request);
     const read = async (options: Parameters<Engine["listIndexes"]>[1]): Promise<Page<IndexWithArn>> => {
       const { items, more } = await this.#engine.listIndexes(bucket, options);
       return { items: items.map((index) => this.#withArn(index)), more };
@@ -80,17 +91,45 @@ export class Indexes {
     return listPage(["indexes", bucket], request, read, ({ index }) => index);
   }
 
-  async delete(reference: IndexReference): Promise<void> {
-    await this.#engine.deleteIndex(resolveIndex(this.#scope, reference));
+  async update(request: UpdateIndexRequest): Promise<IndexWithArn> {
+    const ref = this.#index(request);
+    const { deletionProtection } = request;
+    const m = request.m || undefined;
+    const efConstruction = request.efConstruction || undefined;
+    assertHnsw(m, efConstruction);
+    return this.#withArn(await this.#engine.updateIndex(ref, { deletionProtection, m, efConstruction }));
   }
 
-  stats(reference: IndexReference): Promise<IndexStats> {
-    return this.#engine.indexStats(resolveIndex(this.#scope, reference));
+  async delete(reference: IndexReference): Promise<void> {
+    await this.#engine.deleteIndex(this.#index(reference));
+  }
+
+  async stats(reference: IndexReference): Promise<IndexStats> {
+    return this.#engine.indexStats(this.#index(reference));
+  }
+
+  #bucket(reference: BucketReference): string {
+    const bucket = resolveBucket(this.#scope, reference);
+    this.#rates.admitRequest({ bucket });
+    return bucket;
+  }
+
+  #index(reference: IndexReference): IndexRef {
+    const ref = resolveIndex(this.#scope, reference);
+    this.#rates.admitRequest(ref);
+    return ref;
   }
 
   #withArn(index: Index): IndexWithArn {
     return { ...index, arn: indexArn(this.#scope, index.bucket, index.index) };
   }
+}
+
+/** Undefined is fine. */
+function assertHnsw(m: number | undefined, efConstruction: number | undefined): void {
+  if (m !== undefined) assertRange("hnsw.m", m, LIMITS.hnswMMin, LIMITS.hnswMMax);
+  if (efConstruction === undefined) return;
+  assertRange("hnsw.ef_construction", efConstruction, LIMITS.efConstructionMin, LIMITS.efConstructionMax);
 }
 
 function assertRange(field: string, value: number, min: number, max: number): void {

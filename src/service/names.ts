@@ -1,5 +1,7 @@
-import { invalidField } from "../errors.ts";
+import { invalidField, quote } from "../errors.ts";
 import { LIMITS } from "./limits.ts";
+
+export { quote };
 
 /** Where resources live in ARNs: `arn:aws:s3vectors:<region>:<account>:bucket/<bucket>/index/<index>`. */
 export interface ArnScope {
@@ -82,6 +84,22 @@ export function resolveIndex(scope: ArnScope, reference: IndexReference): { buck
   return { bucket: arnBucket, index: arnIndex };
 }
 
+/** The bucket that an ARN names, and the index when it is that of an index. */
+export function resolveResource(
+  scope: ArnScope,
+  field: string,
+  arn: string,
+): { readonly bucket: string; readonly index?: string } {
+  const [bucket, index] = parseArn(scope, field, arn);
+  if (bucket === undefined) {
+    throw invalidField(
+      field,
+      `Must be of the form ${quote(bucketArn(scope, "<bucket>"))} or ${quote(indexArn(scope, "<bucket>", "<index>"))}, got ${quote(arn)}`,
+    );
+  }
+  return index === undefined ? { bucket } : { bucket, index };
+}
+
 /** [bucket], or [bucket, index]; [] when it is no ARN of this server. */
 function parseArn(scope: ArnScope, field: string, arn: string): string[] {
   const start = bucketArn(scope, "");
@@ -96,9 +114,4 @@ function parseArn(scope: ArnScope, field: string, arn: string): string[] {
 
 function invalidArn(field: string, arn: string, expected: string) {
   return invalidField(field, `Must be of the form ${quote(expected)}, got ${quote(arn)}`);
-}
-
-/** A value for a message: quoted, and shortened so that a hostile one does not fill the log. */
-export function quote(value: string): string {
-  return JSON.stringify(value.length > 200 ? `${value.slice(0, 200)}...` : value);
 }

@@ -1,17 +1,75 @@
+import type { ChangeTags, Engine } from "../engine/engine.ts";
 import { invalidField } from "../errors.ts";
 import { LIMITS } from "./limits.ts";
-import { quote } from "./names.ts";
+import { type ArnScope, quote, resolveResource } from "./names.ts";
+import type { Rates } from "./rates.ts";
+
+type TagMap = Readonly<Record<string, string>>;
+
+/** The tags of vector buckets and indexes, by ARN: add, remove, list. */
+export class Tags {
+  readonly #engine: Engine;
+  readonly #scope: ArnScope;
+  readonly #rates: Rates;
+
+  constructor(engine: Engine, scope: ArnScope, rates: Rates) {
+    this.#engine = engine;
+    this.#scope = scope;
+    this.#rates = rates;
+  }
+
+  /** Adds tags, replacing the values of keys that are there. Throws INVALID_FIELD when there would be more than 50. */
+  async add({ resourceArn, tags }: { resourceArn: string; tags: TagMap }): Promise<void> {
+    assertSomeTags("tags", Object.keys(tags).length);
+    assertTags(tags);
+    await this.#change(resourceArn, (before) => {
+      const merged = { ...before, ...tags };
+      const count = Object.keys(merged).length;
+      if (count > LIMITS.tagsMax) {
+        const present = `with the ${Object.keys(before).length} that are there`;
+        throw invalidField("tags", `Must be at most ${LIMITS.tagsMax} tags ${present}, would be ${count}`);
+      }
+      return merged;
+    });
+  }
+
+  /** Removes tags; keys that are not there are passed over. */
+  async remove({ resourceArn, tagKeys }: { resourceArn: string; tagKeys: readonly string[] }): Promise<void> {
+    assertSomeTags("tag_keys", tagKeys.length);
+    for (const [i, key] of tagKeys.entries()) assertTagKey(`tag_keys[${i}]`, key);
+    const removed = new Set(tagKeys);
+    await this.#change(resourceArn, (before) =>
+      Object.fromEntries(Object.entries(before).filter(([key]) => !removed.has(key))),
+    );
+  }
+
+  async list({ resourceArn }: { resourceArn: string }): Promise<TagMap> {
+    const { bucket, index } = this.#resolve(resourceArn);
+    const resource = index === undefined ? this.#engine.getBucket(bucket) : this.#engine.getIndex({ bucket, index });
+    return (await resource).tags;
+  }
+
+  async #change(resourceArn: string, tags: ChangeTags): Promise<void> {
+    const { bucket, index } = this.#resolve(resourceArn);
+    if (index === undefined) await this.#engine.updateBucket(bucket, tags);
+    else await this.#engine.updateIndex({ bucket, index }, { tags });
+  }
+
+  #resolve(resourceArn: string) {
+    const resource = resolveResource(this.#scope, "resource_arn", resourceArn);
+    this.#rates.admitRequest(resource);
+    return resource;
+  }
+}
 
 /** Throws INVALID_FIELD unless there are at most 50 tags with keys of 1-128 and values of 0-256 characters. */
-export function assertTags(tags: Readonly<Record<string, string>>): void {
+export function assertTags(tags: TagMap): void {
   const entries = Object.entries(tags);
   if (entries.length > LIMITS.tagsMax) {
     throw invalidField("tags", `Must be at most ${LIMITS.tagsMax} tags, got ${entries.length}`);
   }
   for (const [key, value] of entries) {
-    if (key.length < 1 || key.length > LIMITS.tagKeyLengthMax || !key.isWellFormed()) {
-      throw invalidField("tags", `A key must be 1 to ${LIMITS.tagKeyLengthMax} characters, got ${quote(key)}`);
-    }
+    assertTagKey("tags", key);
     if (value.length > LIMITS.tagValueLengthMax || !value.isWellFormed()) {
       throw invalidField(
         `tags[${quote(key)}]`,
@@ -19,4 +77,14 @@ export function assertTags(tags: Readonly<Record<string, string>>): void {
       );
     }
   }
+}
+
+function assertTagKey(field: string, key: string): void {
+  if (key.length >= 1 && key.length <= LIMITS.tagKeyLengthMax && key.isWellFormed()) return;
+  throw invalidField(field, `A key must be 1 to ${LIMITS.tagKeyLengthMax} characters, got ${quote(key)}`);
+}
+
+function assertSomeTags(field: string, count: number): void {
+  if (count >= 1 && count <= LIMITS.tagsMax) return;
+  throw invalidField(field, `Must be 1 to ${LIMITS.tagsMax}, got ${count}`);
 }

@@ -28,6 +28,15 @@ export function indexService({ indexes }: Service): Partial<ServiceImpl<typeof I
       const { items, nextToken } = await indexes.list(request);
       return { indexes: items.map(toIndex), nextToken };
     },
+    async updateIndex(request) {
+      const index = await indexes.update({
+        ...request,
+        deletionProtection: request.deletionProtection,
+        m: request.hnsw?.m ?? 0,
+        efConstruction: request.hnsw?.efConstruction ?? 0,
+      });
+      return { index: toIndex(index) };
+    },
     async deleteIndex(request) {
       await indexes.delete(request);
       return {};

@@ -1,0 +1,63 @@
+import type { Engine, IndexRef, Namespace, Page } from "../engine/engine.ts";
+import { QuiverError } from "../errors.ts";
+import { listPage, type PageRequest, type PageResult } from "./listing.ts";
+import { type ArnScope, type IndexReference, resolveIndex, resolveNamespace } from "./names.ts";
+import type { Rates } from "./rates.ts";
+
+export interface NamespaceReference extends IndexReference {
+  readonly namespace: string;
+}
+
+/** The namespaces of an index: create, look at, list, delete. */
+export class Namespaces {
+  readonly #engine: Engine;
+  readonly #scope: ArnScope;
+  readonly #rates: Rates;
+
+  constructor(engine: Engine, scope: ArnScope, rates: Rates) {
+    this.#engine = engine;
+    this.#scope = scope;
+    this.#rates = rates;
+  }
+
+  async create(request: NamespaceReference): Promise<Namespace> {
+    const ref = this.#index(request);
+    const namespace = resolveNamespace(request.namespace);
+    if (namespace === "") throw await this.#defaultExists(ref);
+    return this.#engine.createNamespace({ ...ref, namespace });
+  }
+
+  async get(reference: NamespaceReference): Promise<Namespace> {
+    const ref = this.#index(reference);
+    return this.#engine.getNamespace({ ...ref, namespace: resolveNamespace(reference.namespace) });
+  }
+
+  async list(request: IndexReference & PageRequest): Promise<PageResult<Namespace>> {
+    const ref = this.#index(request);
+    // An index that is deleted and created again does not go on with an old list.
+    const { createdAt } = await this.#engine.getIndex(ref);
+    const what = ["namespaces", ref.bucket, ref.index, createdAt];
+    const read = (options: Parameters<Engine["listNamespaces"]>[1]): Promise<Page<Namespace>> =>
+      this.#engine.listNamespaces(ref, options);
+    return listPage(what, request, read, ({ name }) => name);
+  }
+
+  /** The default namespace is emptied. */
+  async delete(reference: NamespaceReference): Promise<{ lsn: number; deletedCount: number }> {
+    const ref = this.#index(reference);
+    return this.#engine.deleteNamespace({ ...ref, namespace: resolveNamespace(reference.namespace) });
+  }
+
+  #index(reference: IndexReference): IndexRef {
+    const ref = resolveIndex(this.#scope, reference);
+    this.#rates.admitRequest(ref);
+    return ref;
+  }
+
+  async #defaultExists(ref: IndexRef): Promise<QuiverError> {
+    const { bucket, index } = await this.#engine.getIndex(ref);
+    return new QuiverError("NAMESPACE_EXISTS", `The default namespace of index "${bucket}/${index}" is always there`, {
+      resource: { type: "namespace", name: `${bucket}/${index}/` },
+    });
+  }
+}
