@@ -15,6 +15,9 @@
  *     0x01 | namespace | 0x00 | key         -> version u64 | dimension u32 | reserved u32 | float32 * dimension
  *     0x02 | namespace | 0x00 | key         -> version u64 | metadata as JSON
  *     0x03 | namespace                      -> JSON { createdAt }; none for the default namespace
+ *     0x06                                  -> u64 * 3: the log of changes starts after this lsn; changes trimmed, changes logged
+ *     0x06 | lsn u64 | part u32, big-endian -> changes logged before u64 | milliseconds since the epoch u64
+ *                                              | namespace length u8 | namespace | (1 put, 2 delete u8 | key length u16 | key)*
  *
  * Every vector has both of its records, with the same version. Names of buckets, indexes and namespaces hold no byte 0x00.
  */
@@ -34,6 +37,7 @@ export const DROPPED_KIND = 0x04;
 export const VECTOR_KIND = 0x01;
 export const METADATA_KIND = 0x02;
 export const NAMESPACE_KIND = 0x03;
+export const CHANGE_KIND = 0x06;
 
 const VECTOR_HEADER_BYTES = 16;
 const METADATA_HEADER_BYTES = 8;
