@@ -22,6 +22,22 @@ export interface Config {
   /** Region and account that stand in ARNs. */
   readonly region: string;
   readonly account: string;
+  /** How much may be stored, see Quotas; 0 is no limit. */
+  readonly maxVectorsPerServer: number;
+  readonly maxVectorsPerBucket: number;
+  readonly maxVectorsPerIndex: number;
+  readonly maxBytesPerServer: number;
+  readonly maxBytesPerBucket: number;
+  readonly maxBytesPerIndex: number;
+  readonly maxIndexesPerServer: number;
+  readonly maxIndexesPerBucket: number;
+  /** How fast callers may go; 0 is no limit. */
+  readonly requestsPerSecond: number;
+  readonly requestsPerSecondPerBucket: number;
+  readonly requestsPerSecondPerIndex: number;
+  readonly vectorsPerSecond: number;
+  readonly vectorsPerSecondPerBucket: number;
+  readonly vectorsPerSecondPerIndex: number;
 }
 
 interface Option<Value> {
@@ -122,7 +138,35 @@ export const OPTIONS: { readonly [Key in keyof Config]: Option<Config[Key]> } = 
     },
     help: "Account that stands in ARNs",
   },
+  maxVectorsPerServer: limit("max-vectors-per-server", "Vectors stored in all"),
+  maxVectorsPerBucket: limit("max-vectors-per-bucket", "Vectors stored in one vector bucket"),
+  maxVectorsPerIndex: limit("max-vectors-per-index", "Vectors stored in one index"),
+  maxBytesPerServer: limit("max-bytes-per-server", "Bytes of keys, data and metadata stored in all"),
+  maxBytesPerBucket: limit("max-bytes-per-bucket", "The same in one vector bucket"),
+  maxBytesPerIndex: limit("max-bytes-per-index", "The same in one index"),
+  maxIndexesPerServer: limit("max-indexes-per-server", "Indexes in all"),
+  maxIndexesPerBucket: limit("max-indexes-per-bucket", "Indexes in one vector bucket"),
+  requestsPerSecond: limit("requests-per-second", "Requests a second in all"),
+  requestsPerSecondPerBucket: limit("requests-per-second-per-bucket", "Requests a second for one vector bucket"),
+  requestsPerSecondPerIndex: limit("requests-per-second-per-index", "Requests a second for one index"),
+  vectorsPerSecond: limit("vectors-per-second", "Vectors written a second in all"),
+  vectorsPerSecondPerBucket: limit("vectors-per-second-per-bucket", "Vectors written a second for one vector bucket"),
+  vectorsPerSecondPerIndex: limit("vectors-per-second-per-index", "Vectors written a second for one index"),
 };
+
+/** An option that limits a number; its variable is named after its flag. */
+function limit(flag: string, help: string): Option<number> {
+  return {
+    flag,
+    environment: `QUIVER_${flag.toUpperCase().replaceAll("-", "_")}`,
+    default: 0,
+    parse: (text) => {
+      if (!/^\d{1,15}$/.test(text)) throw new Error("must be a whole number of at most 15 digits, 0 for no limit");
+      return Number(text);
+    },
+    help: `${help}; 0 for no limit`,
+  };
+}
 
 const LOOPBACK = /^(127(\.\d{1,3}){3}|::1|localhost)$/;
 
@@ -161,11 +205,21 @@ export function readConfig(args: readonly string[], environment: NodeJS.ProcessE
 
 /** The lines of --help about options. */
 export function describeOptions(): string {
-  return KEYS.map((key) => {
+  const rows = KEYS.map((key) => {
     const { flag, environment, default: value, help } = OPTIONS[key];
     const preset = value === undefined || `${value}` === "" ? "" : ` (default ${value})`;
-    return `  --${flag.padEnd(14)} ${environment.padEnd(20)} ${help}${preset}`;
-  }).join("\n");
+    return { flag, environment, help: `${help}${preset}` };
+  });
+  const help = "JSON file with the long names below as keys, in camelCase";
+  const all = [{ flag: "config", environment: "QUIVER_CONFIG", help }, ...rows];
+  const [flagWidth, environmentWidth] = (["flag", "environment"] as const).map((column) =>
+    Math.max(...all.map((row) => row[column].length)),
+  );
+  return all
+    .map(
+      (row) => `  --${row.flag.padEnd(flagWidth ?? 0)}  ${row.environment.padEnd(environmentWidth ?? 0)}  ${row.help}`,
+    )
+    .join("\n");
 }
 
 function parseGiven<Key extends keyof Config>(key: Key, where: string, text: string | undefined) {

@@ -12,7 +12,6 @@ const HELP = `Quiver ${VERSION}: a self-hosted vector store
 
 Usage: npm start -- [options]
 
-  --config         QUIVER_CONFIG        JSON file with the long names below as keys, in camelCase
 ${describeOptions()}
   --help, --version
 `;

@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Config } from "./config.ts";
 import { openEmbeddedEngine } from "./engine/embedded/embedded-engine.ts";
-import type { Engine } from "./engine/engine.ts";
+import type { Engine, Quotas } from "./engine/engine.ts";
 import { QuiverError } from "./errors.ts";
 import { openPort, type Port } from "./http/port.ts";
 import { createRoutes, type Readiness } from "./http/routes.ts";
@@ -11,6 +11,7 @@ import { createRpcHandler } from "./rpc/handler.ts";
 import { createHealth } from "./rpc/health.ts";
 import { createReflection } from "./rpc/reflection.ts";
 import { createServices } from "./rpc/services/all.ts";
+import type { RateLimits } from "./service/rates.ts";
 import { createService } from "./service/service.ts";
 import { VERSION } from "./version.ts";
 
@@ -30,7 +31,7 @@ export async function buildServer(config: Config, log: Log): Promise<Server> {
   const engine = await openEngine(config, log);
   const shutdown = new AbortController();
   const scope = { region: config.region, account: config.account };
-  const api = createServices(createService(engine, scope));
+  const api = createServices(createService(engine, scope, ratesOf(config)));
   const health = createHealth({
     services: api.map(({ service }) => service.typeName),
     state: () => readinessOf(engine),
@@ -64,8 +65,8 @@ export async function buildServer(config: Config, log: Log): Promise<Server> {
   };
 }
 
-function openEngine({ data }: Config, log: Log): Promise<Engine> {
-  const path = resolve(data);
+function openEngine(config: Config, log: Log): Promise<Engine> {
+  const path = resolve(config.data);
   try {
     // The parent must be there: a disk that is not mounted is not replaced by a new directory in its place.
     mkdirSync(path);
@@ -75,7 +76,38 @@ function openEngine({ data }: Config, log: Log): Promise<Engine> {
       throw new QuiverError("INVALID_FIELD", message, { cause });
     }
   }
-  return openEmbeddedEngine({ path, onBackgroundError: (message, err) => log.error({ err }, message) });
+  return openEmbeddedEngine({
+    path,
+    quotas: quotasOf(config),
+    onBackgroundError: (message, err) => log.error({ err }, message),
+  });
+}
+
+function quotasOf(config: Config): Quotas {
+  return {
+    vectors: {
+      server: config.maxVectorsPerServer,
+      bucket: config.maxVectorsPerBucket,
+      index: config.maxVectorsPerIndex,
+    },
+    bytes: { server: config.maxBytesPerServer, bucket: config.maxBytesPerBucket, index: config.maxBytesPerIndex },
+    indexes: { server: config.maxIndexesPerServer, bucket: config.maxIndexesPerBucket },
+  };
+}
+
+function ratesOf(config: Config): RateLimits {
+  return {
+    requests: {
+      server: config.requestsPerSecond,
+      bucket: config.requestsPerSecondPerBucket,
+      index: config.requestsPerSecondPerIndex,
+    },
+    vectors: {
+      server: config.vectorsPerSecond,
+      bucket: config.vectorsPerSecondPerBucket,
+      index: config.vectorsPerSecondPerIndex,
+    },
+  };
 }
 
 /** Ready once every index can answer; an index whose graph is being built answers exactly meanwhile. */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { readConfig } from "../../src/config.ts";
+import { describeOptions, OPTIONS, readConfig } from "../../src/config.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 test("the defaults keep the server on the loopback address", () => {
@@ -26,6 +26,34 @@ test("a flag beats the environment, which beats the file, which beats the defaul
   assert.deepEqual(config.corsOrigins, ["https://a", "https://b"]);
   assert.equal(readConfig([], environment).port, 2);
   assert.equal(readConfig(["--config", file], {}).port, 1);
+});
+
+test("limits are whole numbers in flags, variables and the file, and none unless given", (t) => {
+  const file = join(temporaryDirectory(t), "quiver.json");
+  writeFileSync(
+    file,
+    JSON.stringify({ maxVectorsPerIndex: 20_000_000, requestsPerSecond: "7", maxBytesPerServer: 1e15 - 1 }),
+  );
+  const environment = { QUIVER_CONFIG: file, QUIVER_REQUESTS_PER_SECOND_PER_BUCKET: "50" };
+  const config = readConfig(["--max-indexes-per-bucket", "3"], environment);
+  assert.equal(config.maxVectorsPerIndex, 20_000_000);
+  assert.equal(config.requestsPerSecond, 7);
+  assert.equal(config.maxBytesPerServer, 999_999_999_999_999);
+  assert.equal(config.requestsPerSecondPerBucket, 50);
+  assert.equal(config.maxIndexesPerBucket, 3);
+  assert.equal(config.vectorsPerSecond, 0);
+  for (const value of [-1, 0.5, 1e15, 1e21, "1e3", "", null, true]) {
+    writeFileSync(file, JSON.stringify({ vectorsPerSecond: value }));
+    const message = /"vectorsPerSecond" in the configuration file must be a whole number of at most 15 digits/;
+    assert.throws(() => readConfig(["--config", file], {}), message, `${value}`);
+  }
+});
+
+test("--help lists every option in columns", () => {
+  const lines = describeOptions().split("\n");
+  assert.equal(lines.length, Object.keys(OPTIONS).length + 1);
+  const starts = new Set(lines.map((line) => line.search(/ QUIVER_/)));
+  assert.equal(starts.size, 1, `the variables start at ${[...starts]}`);
 });
 
 test("what is unknown or wrong is refused with the place where it was given", (t) => {
