@@ -2,6 +2,7 @@
 #include <condition_variable>
 
 #include "common.h"
+#include "graph-distances.h"
 #include "graph-file.h"
 #include "graph-search.h"
 #include "thread-pool.h"
@@ -195,6 +196,18 @@ napi_value build(const Call& call) {
   });
 }
 
+// Normalised for cosine.
+std::vector<float> queriesArgument(const VectorGraph& graph, const Span<float>& queries, size_t count,
+                                   const char* what) {
+  const size_t dimension = graph.settings().dimension;
+  const std::vector<double> scales = graph.scales(queries.data, count, what);
+  std::vector<float> scaled(queries.size);
+  for (size_t i = 0; i < count; ++i) {
+    graph.scaled(queries.data + i * dimension, scales[i], scaled.data() + i * dimension);
+  }
+  return scaled;
+}
+
 SearchRequest requestArguments(const Call& call) {
   napi_env env = call.env;
   napi_value options = call[1];
@@ -224,11 +237,7 @@ SearchRequest requestArguments(const Call& call) {
     invalid("k must be at most " + std::to_string(resultsMost / request.count) + " for " +
             std::to_string(request.count) + " queries");
   }
-  const std::vector<double> scales = graph->scales(queries.data, request.count, "queries");
-  request.queries.resize(queries.size);
-  for (size_t i = 0; i < request.count; ++i) {
-    graph->scaled(queries.data + i * dimension, scales[i], request.queries.data() + i * dimension);
-  }
+  request.queries = queriesArgument(*graph, queries, request.count, "queries");
   return request;
 }
 
@@ -270,18 +279,48 @@ napi_value search(const Call& call) {
   });
 }
 
+napi_value toFloats(napi_env env, const std::vector<float>& values) {
+  void* bytes = nullptr;
+  napi_value buffer, array;
+  check(env, napi_create_arraybuffer(env, values.size() * sizeof(float), &bytes, &buffer), "create an array");
+  if (!values.empty()) std::memcpy(bytes, values.data(), values.size() * sizeof(float));
+  check(env, napi_create_typedarray(env, napi_float32_array, values.size(), buffer, 0, &array), "create an array");
+  return array;
+}
+
+napi_value distancesOf(const Call& call) {
+  const std::shared_ptr<VectorGraph>& graph = graphOf(call);
+  const size_t dimension = graph->settings().dimension;
+  const Span<float> query = arrayArgument<float>(call.env, call[0], "query");
+  if (query.size != dimension) {
+    invalid("query must hold " + std::to_string(dimension) + " values, not " + std::to_string(query.size));
+  }
+  const Span<uint32_t> ordinals = arrayArgument<uint32_t>(call.env, call[1], "ordinals");
+  if (ordinals.size > resultsMost) {
+    invalid("ordinals must be at most " + std::to_string(resultsMost) + ", not " + std::to_string(ordinals.size));
+  }
+  std::vector<float> scaled = queriesArgument(*graph, query, 1, "query");
+  std::vector<uint32_t> wanted(ordinals.data, ordinals.data + ordinals.size);
+  const SharedRuntime& runtime = runtimeOf(call);
+  return promised(runtime, [&](const Settle& settle) {
+    const auto done = [settle](const std::shared_ptr<std::vector<float>>& found) {
+      settle([found](napi_env env) {
+        if (found == nullptr) throw std::bad_alloc();
+        return toFloats(env, *found);
+      });
+    };
+    std::make_shared<GraphDistances>(
+        graph, searchPool(), std::move(scaled), std::move(wanted), [runtime] { return runtime->isClosing(); }, done)
+        ->start();
+  });
+}
+
 napi_value get(const Call& call) {
   const std::shared_ptr<VectorGraph> graph = graphOf(call);
   const uint32_t ordinal = static_cast<uint32_t>(integerArgument(call.env, call[0], "ordinal", 0, 0xFFFFFFFF));
   std::vector<float> vector(graph->settings().dimension);
   if (!graph->get(ordinal, vector.data())) return undefined(call.env);
-  void* bytes = nullptr;
-  napi_value buffer, array;
-  check(call.env, napi_create_arraybuffer(call.env, vector.size() * sizeof(float), &bytes, &buffer), "create an array");
-  std::memcpy(bytes, vector.data(), vector.size() * sizeof(float));
-  check(call.env, napi_create_typedarray(call.env, napi_float32_array, vector.size(), buffer, 0, &array),
-        "create an array");
-  return array;
+  return toFloats(call.env, vector);
 }
 
 napi_value stats(const Call& call) {
@@ -333,8 +372,9 @@ void initHnsw(napi_env env, napi_value exports) {
       defineClass(env, "Graph",
                   {method("add", throwing<add>), method("remove", throwing<removeOrdinals>),
                    method("build", rejecting<build>, runtime), method("search", rejecting<search>, runtime),
-                   method("get", throwing<get>), method("stats", throwing<stats>),
-                   method("save", rejecting<save>, runtime), method("dispose", throwing<dispose>)});
+                   method("distances", rejecting<distancesOf>, runtime), method("get", throwing<get>),
+                   method("stats", throwing<stats>), method("save", rejecting<save>, runtime),
+                   method("dispose", throwing<dispose>)});
   const napi_property_descriptor functions[] = {method("createGraph", throwing<createGraph>, runtime),
                                                 method("loadGraph", rejecting<loadGraph>, runtime)};
   check(env, napi_define_properties(env, exports, 2, functions), "define the functions");

@@ -105,6 +105,12 @@ export interface Graph {
   build(max: number, threads?: number): Promise<number>;
   /** Searches for each of queries.length / dimension queries (1 to 10,000) on the search pool. */
   search(queries: Float32Array, options: SearchOptions): Promise<SearchResults>;
+  /**
+   * The distance between a query and the vector of each ordinal (at most 10,000,000, in any order, also repeatedly), with
+   * the numbers of an exact search; NaN where the ordinal is not held. On the search pool: what is removed before the
+   * promise resolves may be NaN.
+   */
+  distances(query: Float32Array, ordinals: Uint32Array): Promise<Float32Array<ArrayBuffer>>;
   /** The vector of an ordinal as it is held (normalised for cosine), or undefined. Synchronous: a copy. */
   get(ordinal: number): Float32Array<ArrayBuffer> | undefined;
   stats(): GraphStats;

@@ -69,6 +69,14 @@ class VectorGraph {
     return {tail_.spans(), slots(), slots() - deletedCount_, locations_.view(ordinalsEnd)};
   }
 
+  // The vectors of ordinals, null where one is not held, to be read while the caller stays in the search room: there
+  // no row goes to the graph, and `chunks` keeps those of the tail that are removed meanwhile.
+  struct Rows {
+    std::vector<const float*> vectors;
+    std::vector<std::shared_ptr<const TailChunk>> chunks;
+  };
+  Rows rowsOf(const uint32_t* ordinals, size_t count) const;
+
   RoomLock& rooms() const { return rooms_; }
   // In the search room; null before the first build.
   Hnsw* graph() const { return graph_.get(); }
@@ -221,6 +229,24 @@ inline bool VectorGraph::get(uint32_t ordinal, float* vector) const {
   const float* held = location & tailBit ? tail_.vectorAt(location) : graph_->vectorAt(location);
   std::memcpy(vector, held, settings_.dimension * sizeof(float));
   return true;
+}
+
+inline VectorGraph::Rows VectorGraph::rowsOf(const uint32_t* ordinals, size_t count) const {
+  Rows rows;
+  rows.vectors.resize(count);
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (size_t i = 0; i < count; ++i) {
+    const Location location = locations_.get(ordinals[i]);
+    if (location == nowhere) continue;
+    if (location & tailBit) {
+      const std::shared_ptr<TailChunk>& chunk = tail_.chunkOf(location);
+      if (rows.chunks.empty() || rows.chunks.back() != chunk) rows.chunks.push_back(chunk);
+      rows.vectors[i] = tail_.vectorAt(location);
+    } else {
+      rows.vectors[i] = graph_->vectorAt(location);
+    }
+  }
+  return rows;
 }
 
 inline GraphStats VectorGraph::stats() const {

@@ -103,6 +103,8 @@ class Tail {
     return chunkAt(location).vectors.get() + rowOf(location) * dimension_;
   }
 
+  const std::shared_ptr<TailChunk>& chunkOf(Location location) const { return chunks_[idOf(location)]; }
+
   // Rows for `count` more vectors: the rest of the last chunk, then new chunks. Nothing changes until `append`.
   std::vector<TailSpan> plan(size_t count) const {
     std::vector<TailSpan> spans;
@@ -190,7 +192,7 @@ class Tail {
   static Location locationOf(uint32_t id, size_t row) { return tailBit | id << rowBits | static_cast<uint32_t>(row); }
   static uint32_t idOf(Location location) { return (location & ~tailBit) >> rowBits; }
   static size_t rowOf(Location location) { return location & ((1u << rowBits) - 1); }
-  TailChunk& chunkAt(Location location) const { return *chunks_[idOf(location)]; }
+  TailChunk& chunkAt(Location location) const { return *chunkOf(location); }
 
   void open(const std::shared_ptr<TailChunk>& chunk) {
     if (freeIds_.empty()) {

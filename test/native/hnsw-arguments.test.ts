@@ -124,6 +124,26 @@ test("Searches, builds and saves with wrong arguments are refused", async () => 
   for (const args of [[], [0], [-1], [1_000_001], [1, 0], [1, 257], ["1"], [1, null]]) {
     await assert.rejects(loosely(graph.build).call(graph, ...args), isInvalid);
   }
+  const ordinals = Uint32Array.of(5);
+  const wrongDistances: [unknown, unknown][] = [
+    ...[
+      undefined,
+      [1, 1],
+      new Float32Array(0),
+      Float32Array.of(1),
+      new Float32Array(4).fill(1),
+      new Float64Array(2),
+    ].map((wrongQuery): [unknown, unknown] => [wrongQuery, ordinals]),
+    [detached(), ordinals],
+    [Float32Array.of(0, 0), ordinals],
+    [Float32Array.of(Number.NaN, 1), ordinals],
+    [Float32Array.of(1, Number.POSITIVE_INFINITY), ordinals],
+    ...[undefined, null, 5, [5], Int32Array.of(5), new Uint32Array(new SharedArrayBuffer(4))].map(
+      (wrongOrdinals): [unknown, unknown] => [query, wrongOrdinals],
+    ),
+    [query, new Uint32Array(10_000_001)],
+  ];
+  for (const args of wrongDistances) await assert.rejects(loosely(graph.distances).apply(graph, args), isInvalid);
   for (const path of [undefined, "", "a\0b", 5]) await assert.rejects(loosely(graph.save).call(graph, path), isInvalid);
   const found = await graph.search(query, { k: 1, allowed: new Uint32Array(0) });
   assert.deepEqual([...found.counts], [0]);
@@ -157,7 +177,7 @@ test("Methods refuse a `this` that is not a graph", async () => {
     for (const name of ["add", "remove", "get", "stats", "dispose"] as const) {
       assert.throws(() => Reflect.apply(graph[name], self, []));
     }
-    for (const name of ["build", "search", "save"] as const) {
+    for (const name of ["build", "search", "distances", "save"] as const) {
       await assert.rejects(async () => Reflect.apply(graph[name], self, [1]));
     }
   }

@@ -120,6 +120,8 @@ function argumentsOf(name: string, dimension: number): unknown[] {
       return [mostly(() => random.pick([1, 3, 1_000])), mostly(() => random.pick([undefined, 1, 2, 256]))];
     case "search":
       return [mostly(() => floatsOf(count * dimension)), mostly(searchOptions)];
+    case "distances":
+      return [mostly(() => floatsOf(dimension)), mostly(ordinals)];
     case "save":
       return [mostly(() => join(directory, random.pick(["file", "other"])))];
     default:
@@ -153,7 +155,7 @@ for (let call = 0; call < calls; call++) {
   const dimension = chosen?.dimension ?? 4;
   const wanted = (options as { dimension?: unknown } | null | undefined)?.dimension;
   const asked = typeof wanted === "number" ? wanted : 4;
-  const names = ["add", "add", "add", "remove", "get", "build", "search", "search", "search", "stats"];
+  const names = ["add", "add", "add", "remove", "get", "build", "search", "search", "search", "distances", "stats"];
   if (random.next() < 0.3) names.push("save");
   const name = random.pick(
     chosen && graphs.length < 50 ? [...names, "create", "load"] : chosen ? [...names, "dispose"] : ["create"],
