@@ -1,6 +1,7 @@
 import type { JsonObject } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { DataType, DistanceMetric, type SparseVector, type Vector } from "../../gen/quiver/v1/resources_pb.ts";
+import type { VectorUpdate } from "../../gen/quiver/v1/vector_service_pb.ts";
 import type * as domain from "../engine/engine.ts";
 import { invalidField, QuiverError } from "../errors.ts";
 import type { BucketWithArn } from "../service/buckets.ts";
@@ -59,10 +60,6 @@ export function toVector({ key, version, data, sparse, metadata }: domain.Vector
   };
 }
 
-export function toScoredVector(vector: domain.ScoredVector, returnDistance: boolean) {
-  return { ...toVector(vector), ...(returnDistance && { distance: vector.distance }) };
-}
-
 function toVectorData(data: Float32Array) {
   return { float32: Array.from(data) };
 }
@@ -77,6 +74,25 @@ export function toVectorInput({ key, data, sparse, metadata, ifVersion }: Vector
     metadata: (metadata ?? {}) as domain.Metadata,
     ...(ifVersion !== undefined && { ifVersion: Number(ifVersion) }),
   };
+}
+
+/** A change of one vector. Sparse values that are none remove those that are stored. */
+export function toVectorUpdate({ key, data, sparse, setMetadata, ifVersion }: VectorUpdate): domain.VectorUpdate {
+  return {
+    key,
+    ...(data && { data: fromFloats(data.float32) }),
+    ...(sparse && { sparse: fromSparse(sparse) }),
+    ...(setMetadata && { setMetadata: setMetadata as domain.Metadata }),
+    ...(ifVersion !== undefined && { ifVersion: Number(ifVersion) }),
+  };
+}
+
+export function fromStruct(struct: JsonObject | undefined): domain.Metadata | undefined {
+  return struct as domain.Metadata | undefined;
+}
+
+export function toProjection(message: { readonly returnData: boolean; readonly returnMetadata: boolean }) {
+  return { data: message.returnData, metadata: message.returnMetadata };
 }
 
 /** The two lists may still differ in length. */

@@ -21,22 +21,32 @@ export const LIMITS = {
   efConstructionMax: 4_096,
   efSearchMax: 10_000,
   keyBytesMax: 1_024,
+  sparseValuesMax: 2_048,
   metadataBytesMax: 40_960,
   filterableMetadataBytesMax: 2_048,
   metadataKeysMax: 50,
   metadataDepthMax: 16,
   ...FILTER_LIMITS,
-  /** Vectors of one Put, keys of one Get or Delete. */
+  /** Vectors of one Put, changes of one Update, keys of one Get or Delete. */
   batchVectorsMax: 1_000,
   topKMax: 10_000,
   /** Results in one answer of a query. */
   queryPageMax: 1_000,
+  /** Answers to queries that are kept for their later pages, on one server; one more ends the least recently used. */
+  openAnswersMax: 128,
+  /** How long such an answer is kept after its last use. */
+  openAnswerIdleMs: 5 * 60 * 1_000,
+  /** The same, once its last page was read. */
+  openAnswerReadMs: 30 * 1_000,
+  batchQueriesMax: 1_000,
+  /** Results of one query of a batch; all of them together have `topKMax`. */
+  batchTopKMax: 1_000,
   listPageMax: 1_000,
   listPageDefault: 500,
   /** A page of vectors stops after so many bytes. */
   listPageBytesMax: 1024 * 1024,
   segmentsMax: 16,
-  /** Bytes of vector data in one answer of a get or a query. */
+  /** Bytes of data in one answer; sparse values are not counted. */
   answerDataBytesMax: 16 * 1024 * 1024,
   pageTokenLengthMax: 4_096,
   idempotencyKeyLengthMax: 128,

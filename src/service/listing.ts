@@ -27,6 +27,19 @@ export async function listPage<Item, Result extends Page<Item>>(
   read: (options: PageOptions) => Promise<Result>,
   nameOf: (item: Item) => string,
 ): Promise<Result & PageResult<Item>> {
+  return listPageAfter(what, request, async (options) => {
+    const page = await read(options);
+    const last = page.items.at(-1);
+    return { ...page, next: page.more && last !== undefined ? nameOf(last) : undefined };
+  });
+}
+
+/** As listPage, for lists that tell what to go on after; a page of them may be empty though more follow. */
+export async function listPageAfter<Item, Result extends Page<Item> & { readonly next: string | undefined }>(
+  what: readonly unknown[],
+  request: PageRequest,
+  read: (options: PageOptions) => Promise<Result>,
+): Promise<Result & PageResult<Item>> {
   const { prefix, maxResults } = request;
   if (maxResults > LIMITS.listPageMax) {
     throw invalidField("max_results", `Must be 1 to ${LIMITS.listPageMax}, got ${maxResults}`);
@@ -34,6 +47,5 @@ export async function listPage<Item, Result extends Page<Item>>(
   const bound = [...what, prefix];
   const after = parsePageToken(bound, request.nextToken);
   const page = await read({ prefix, after, maxResults: maxResults || LIMITS.listPageDefault });
-  const last = page.items.at(-1);
-  return { ...page, nextToken: page.more && last !== undefined ? createPageToken(bound, nameOf(last)) : "" };
+  return { ...page, nextToken: page.next === undefined ? "" : createPageToken(bound, page.next) };
 }

@@ -1,8 +1,9 @@
 import type { Index, VectorInput } from "../engine/engine.ts";
-import { invalidField } from "../errors.ts";
+import { type FieldViolation, invalidField, QuiverError } from "../errors.ts";
 import { LIMITS } from "./limits.ts";
 import { assertMetadata } from "./metadata.ts";
 import { quote } from "./names.ts";
+import { assertSparse } from "./sparse.ts";
 
 /**
  * Throws unless the vector may be stored in the index; `path` is where it stands in the request: `vectors[3]`. It needs
@@ -12,6 +13,7 @@ export function assertVector(path: string, vector: VectorInput, index: Index): v
   const { key, data, sparse, metadata, ifVersion } = vector;
   assertKey(`${path}.key`, key);
   if (data !== undefined || sparse === undefined) assertData(`${path}.data.float32`, data ?? NO_DATA, index);
+  if (sparse) assertSparse(`${path}.sparse`, sparse, index);
   assertMetadata(`${path}.metadata`, metadata, index.nonFilterableMetadataKeys);
   assertIfVersion(`${path}.if_version`, ifVersion);
 }
@@ -57,3 +59,22 @@ export function assertIfVersion(field: string, ifVersion: number | undefined): v
   if (ifVersion === undefined || (Number.isInteger(ifVersion) && ifVersion >= 0)) return;
   throw invalidField(field, `Must be a version, or 0 for a key that is absent, got ${ifVersion}`);
 }
+
+/** Throws DUPLICATE_KEY, naming the first keys of `field` that stand there before; `hint` ends each description. */
+export function assertDistinctKeys(field: string, items: readonly { readonly key: string }[], hint = ""): void {
+  const first = new Map<string, number>();
+  const violations: FieldViolation[] = [];
+  for (const [i, { key }] of items.entries()) {
+    const before = first.get(key);
+    if (before === undefined) first.set(key, i);
+    else {
+      const description = `Key ${quote(key)} stands in ${field}[${before}] already${hint}`;
+      violations.push({ field: `${field}[${i}].key`, description });
+    }
+  }
+  if (violations.length === 0) return;
+  const message = `Keys must be distinct, ${violations.length} of ${items.length} are repeated`;
+  throw new QuiverError("DUPLICATE_KEY", message, { violations: violations.slice(0, VIOLATIONS_SHOWN_MAX) });
+}
+
+const VIOLATIONS_SHOWN_MAX = 20;

@@ -1,130 +1,125 @@
-import type {
-  DistanceMetric,
-  Engine,
-  Index,
-  PartitionRef,
-  Projection,
-  QueryPlan,
-  ScoredVector,
-  Search,
-  Vector,
-  VectorInput,
-} from "../engine/engine.ts";
+import type { Engine, Metadata, Projection, Selection, Vector, VectorInput } from "../engine/engine.ts";
 import { invalidField, QuiverError } from "../errors.ts";
+import { idempotencyOf } from "./idempotency.ts";
 import { LIMITS } from "./limits.ts";
-import { listPage, type PageRequest, type PageResult } from "./listing.ts";
-import { type ArnScope, type IndexReference, quote, resolveIndex, resolveNamespace } from "./names.ts";
-import { assertData, assertKey, assertVector } from "./vector-input.ts";
-
-export interface PartitionReference extends IndexReference {
-  readonly namespace: string;
-}
+import { listPageAfter, type PageRequest, type PageResult } from "./listing.ts";
+import { type PartitionContext, type PartitionReference, resolvePartition } from "./partitions.ts";
+import { assertAnswerSize } from "./queries.ts";
+import { toFilter } from "./query-input.ts";
+import { mergeCheck, toUpdate, type UpdateInput } from "./updates.ts";
+import { assertDistinctKeys, assertKey, assertVector } from "./vector-input.ts";
 
 export interface PutRequest extends PartitionReference {
   readonly vectors: readonly VectorInput[];
   /** A key that stands twice: refuse the request, or let the later one win. */
   readonly onDuplicate: "error" | "last_wins";
+  /** "": none. */
+  readonly idempotencyKey: string;
+}
+
+export interface UpdateRequest extends PartitionReference, UpdateInput {
+  readonly dryRun: boolean;
+  readonly idempotencyKey: string;
+}
+
+export interface GetRequest extends PartitionReference {
+  readonly keys: readonly string[];
+  readonly projection: Projection;
+}
+
+/** By keys, by filter, or all. */
+export interface DeleteRequest extends PartitionReference {
+  readonly keys: readonly string[];
+  readonly filter: Metadata | undefined;
+  readonly all: boolean;
+  readonly idempotencyKey: string;
 }
 
 export interface ListRequest extends PartitionReference, PageRequest {
+  readonly filter: Metadata | undefined;
   /** 0: the list is not parted. */
   readonly segmentCount: number;
   readonly segmentIndex: number;
   readonly projection: Projection;
 }
 
-export interface QueryRequest extends PartitionReference {
-  readonly data: Float32Array;
-  readonly topK: number;
-  readonly search: Search;
-  readonly projection: Projection;
-}
-
-/** The vectors of an index: put, get, delete, list, query. */
+/** The vectors of an index: put, update, get, delete, list. */
 export class Vectors {
   readonly #engine: Engine;
-  readonly #scope: ArnScope;
+  readonly #context: PartitionContext;
 
-  constructor(engine: Engine, scope: ArnScope) {
-    this.#engine = engine;
-    this.#scope = scope;
+  constructor(context: PartitionContext) {
+    this.#engine = context.engine;
+    this.#context = context;
   }
 
   async put(request: PutRequest): Promise<{ lsn: number; putCount: number }> {
-    const { partition, index } = await this.#resolve(request);
-    assertBatchSize("vectors", request.vectors.length);
-    for (const [i, vector] of request.vectors.entries()) assertVector(`vectors[${i}]`, vector, index);
-    const distinct = new Map(request.vectors.map((vector) => [vector.key, vector]));
-    if (distinct.size < request.vectors.length && request.onDuplicate === "error") {
-      throw duplicateKeys(request.vectors.map(({ key }) => key));
-    }
-    const { lsn } = await this.#engine.putVectors(partition, [...distinct.values()]);
+    const { vectors, onDuplicate } = request;
+    const { partition, index } = await resolvePartition(this.#context, request);
+    assertBatchSize("vectors", vectors.length);
+    for (const [i, vector] of vectors.entries()) assertVector(`vectors[${i}]`, vector, index);
+    if (onDuplicate === "error") assertDistinctKeys("vectors", vectors, "; set on_duplicate to LAST_WINS to allow it");
+    const distinct = new Map(vectors.map((vector) => [vector.key, vector]));
+    const what = ["put", partition, index.createdAt, vectors, onDuplicate];
+    const idempotency = idempotencyOf(request.idempotencyKey, what);
+    this.#context.rates.admitVectors(partition, vectors.length);
+    const { lsn } = await this.#engine.putVectors(partition, [...distinct.values()], { idempotency });
     return { lsn, putCount: distinct.size };
   }
 
-  async get(request: PartitionReference & { keys: readonly string[]; projection: Projection }) {
-    const { partition, index } = await this.#resolve(request);
-    assertBatchSize("keys", request.keys.length);
-    for (const [i, key] of request.keys.entries()) assertKey(`keys[${i}]`, key);
-    if (request.projection.data) assertAnswerSize("keys", request.keys.length, index);
-    return this.#engine.getVectors(partition, [...new Set(request.keys)], request.projection);
+  async update(request: UpdateRequest): Promise<{ lsn: number; matchedCount: number; updatedCount: number }> {
+    const { dryRun, idempotencyKey } = request;
+    const { partition, index } = await resolvePartition(this.#context, request);
+    const update = toUpdate(request, index);
+    const idempotency = idempotencyOf(idempotencyKey, ["update", partition, index.createdAt, update]);
+    this.#context.rates.admitVectors(partition, request.updates.length);
+    return this.#engine.updateVectors(partition, update, {
+      dryRun,
+      assertMetadata: mergeCheck(update, index),
+      // A dry run writes nothing that a repetition could repeat.
+      idempotency: dryRun ? undefined : idempotency,
+    });
   }
 
-  async delete(request: PartitionReference & { keys: readonly string[] }) {
-    const { partition } = await this.#resolve(request);
-    assertBatchSize("keys", request.keys.length);
-    for (const [i, key] of request.keys.entries()) assertKey(`keys[${i}]`, key);
-    return this.#engine.deleteVectors(partition, { kind: "keys", keys: [...new Set(request.keys)] });
+  async get(request: GetRequest): Promise<{ vectors: readonly Vector[]; lsn: number }> {
+    const { keys, projection } = request;
+    const { partition, index } = await resolvePartition(this.#context, request);
+    assertKeys(keys);
+    if (projection.data) assertAnswerSize("keys", keys.length, index);
+    return this.#engine.getVectors(partition, [...new Set(keys)], projection);
+  }
+
+  async delete(request: DeleteRequest): Promise<{ lsn: number; deletedCount: number; notFoundCount: number }> {
+    const { keys, filter, all, idempotencyKey } = request;
+    const { partition, index } = await resolvePartition(this.#context, request);
+    assertOneSelection({ keys: keys.length > 0, filter: filter !== undefined, all });
+    const selection = toSelection();
+    const idempotency = idempotencyOf(idempotencyKey, ["delete", partition, index.createdAt, selection]);
+    this.#context.rates.admitVectors(partition, keys.length);
+    return this.#engine.deleteVectors(partition, selection, { idempotency });
+
+    function toSelection(): Selection {
+      if (all) return { kind: "all" };
+      const parsed = toFilter("filter", filter, index);
+      if (parsed) return { kind: "filter", filter: parsed };
+      assertKeys(keys);
+      return { kind: "keys", keys: [...new Set(keys)] };
+    }
   }
 
   async list(request: ListRequest): Promise<PageResult<Vector> & { lsn: number }> {
-    const { partition, index } = await this.#resolve(request);
-    const { segmentCount: count, segmentIndex, projection } = request;
-    if (count > LIMITS.segmentsMax)
-      throw invalidField("segment_count", `Must be 1 to ${LIMITS.segmentsMax}, got ${count}`);
-    if (segmentIndex >= Math.max(count, 1)) {
-      throw invalidField("segment_index", `Must be below segment_count ${count}, got ${segmentIndex}`);
-    }
-    if (Buffer.byteLength(request.prefix) > LIMITS.keyBytesMax || !request.prefix.isWellFormed()) {
+    const { partition, index } = await resolvePartition(this.#context, request);
+    const { projection, prefix } = request;
+    const segment = toSegment(request);
+    if (Buffer.byteLength(prefix) > LIMITS.keyBytesMax || !prefix.isWellFormed()) {
       throw invalidField("prefix", `Must be at most ${LIMITS.keyBytesMax} bytes of valid UTF-8`);
     }
-    const segment = count === 0 ? undefined : { index: segmentIndex, count };
+    const filter = toFilter("filter", request.filter, index);
     // An index that is deleted and created again does not go on with an old list.
-    const what = ["vectors", partition, index.createdAt, count, segmentIndex];
-    return listPage<Vector, Awaited<ReturnType<Engine["listVectors"]>>>(
-      what,
-      request,
-      (page) =>
-        this.#engine.listVectors(partition, { ...page, maxBytes: LIMITS.listPageBytesMax, segment, projection }),
-      ({ key }) => key,
+    const what = ["vectors", partition, index.createdAt, segment, filter, projection];
+    return listPageAfter(what, request, (page) =>
+      this.#engine.listVectors(partition, { ...page, filter, segment, projection, maxBytes: LIMITS.listPageBytesMax }),
     );
-  }
-
-  async query(request: QueryRequest): Promise<{
-    vectors: readonly ScoredVector[];
-    plan: QueryPlan;
-    lsn: number;
-    distanceMetric: DistanceMetric;
-  }> {
-    const { partition, index } = await this.#resolve(request);
-    const { data, topK, search, projection } = request;
-    if (topK < 1 || topK > LIMITS.topKMax) throw invalidField("top_k", `Must be 1 to ${LIMITS.topKMax}, got ${topK}`);
-    if (projection.data) assertAnswerSize("top_k", topK, index);
-    assertSearch(search);
-    assertData("query_vector.float32", data, index);
-    const answer = await this.#engine.queryVectors(partition, {
-      target: { kind: "vector", data },
-      topK,
-      search,
-      projection,
-    });
-    return { ...answer, distanceMetric: index.distanceMetric };
-  }
-
-  async #resolve(request: PartitionReference): Promise<{ partition: PartitionRef; index: Index }> {
-    const ref = resolveIndex(this.#scope, request);
-    const namespace = resolveNamespace(request.namespace);
-    return { partition: { ...ref, namespace }, index: await this.#engine.getIndex(ref) };
   }
 }
 
@@ -134,41 +129,26 @@ function assertBatchSize(field: string, count: number): void {
   }
 }
 
-function assertAnswerSize(field: string, count: number, { dimension }: Index): void {
-  const most = Math.floor(LIMITS.answerDataBytesMax / (dimension * Float32Array.BYTES_PER_ELEMENT));
-  if (count <= most) return;
-  throw invalidField(field, `Must be at most ${most} with return_data at dimension ${dimension}, got ${count}`);
+function assertKeys(keys: readonly string[]): void {
+  assertBatchSize("keys", keys.length);
+  for (const [i, key] of keys.entries()) assertKey(`keys[${i}]`, key);
 }
 
-function assertSearch(search: Search): void {
-  if (search.kind === "ef_search" && (search.efSearch < 1 || search.efSearch > LIMITS.efSearchMax)) {
-    throw invalidField("search.ef_search", `Must be 1 to ${LIMITS.efSearchMax}, got ${search.efSearch}`);
-  }
-  if (search.kind === "recall_target" && !(search.recallTarget > 0 && search.recallTarget <= 1)) {
-    throw invalidField("search.recall_target", `Must be above 0 and at most 1, got ${search.recallTarget}`);
-  }
+function assertOneSelection(isGiven: Readonly<Record<"keys" | "filter" | "all", boolean>>): void {
+  const given = Object.entries(isGiven).flatMap(([field, is]) => (is ? [field] : []));
+  if (given.length === 1) return;
+  const description = "Give exactly one of keys, filter and all";
+  const violations = (given.length > 0 ? given : ["keys"]).map((field) => ({ field, description }));
+  const message = `${violations.map(({ field }) => field).join(", ")}: ${description}`;
+  throw new QuiverError("INVALID_FIELD", message, { violations });
 }
 
-/** DUPLICATE_KEY, naming the first keys that are repeated. */
-export function duplicateKeys(keys: readonly string[]): QuiverError {
-  const first = new Map<string, number>();
-  const violations = [];
-  for (const [i, key] of keys.entries()) {
-    const before = first.get(key);
-    if (before === undefined) first.set(key, i);
-    else {
-      const description = `Key ${quote(key)} stands in vectors[${before}] already; set on_duplicate to LAST_WINS to allow it`;
-      violations.push({ field: `vectors[${i}].key`, description });
-    }
+function toSegment({ segmentCount: count, segmentIndex: index }: ListRequest) {
+  if (count > LIMITS.segmentsMax) {
+    throw invalidField("segment_count", `Must be 1 to ${LIMITS.segmentsMax}, got ${count}`);
   }
-  const shown = violations.slice(0, VIOLATIONS_SHOWN_MAX);
-  return new QuiverError(
-    "DUPLICATE_KEY",
-    `Keys must be distinct, ${violations.length} of ${keys.length} are repeated`,
-    {
-      violations: shown,
-    },
-  );
+  if (index >= Math.max(count, 1)) {
+    throw invalidField("segment_index", `Must be below segment_count ${count}, got ${index}`);
+  }
+  return count === 0 ? undefined : { index, count };
 }
-
-const VIOLATIONS_SHOWN_MAX = 20;
