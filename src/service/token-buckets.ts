@@ -1,6 +1,9 @@
 /** Below so many buckets none is looked for that can be dropped. */
 const KEPT_MIN = 1_024;
 
+/** Sums of fractions are off by less: who waits as long as it was told is not told to wait again. */
+const ROUNDING_MS = 0.001;
+
 interface Bucket {
   tokens: number;
   /** When `tokens` was right, in milliseconds of the clock. */
@@ -37,8 +40,8 @@ export class TokenBuckets {
 
   /** Whole milliseconds until the bucket has a token; 0 when it has one. */
   waitMs(name: string): number {
-    const tokens = this.#tokens(name);
-    return tokens >= 1 ? 0 : Math.ceil(((1 - tokens) / this.#perSecond) * 1_000);
+    const ms = ((1 - this.#tokens(name)) / this.#perSecond) * 1_000;
+    return Math.max(0, Math.ceil(ms - ROUNDING_MS));
   }
 
   /** Takes tokens, whether they are there or not. */
