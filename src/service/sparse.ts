@@ -2,7 +2,10 @@ import type { Index, SparseData } from "../engine/engine.ts";
 import { invalidField } from "../errors.ts";
 import { LIMITS } from "./limits.ts";
 
-/** Throws SPARSE_INVALID, or NON_FINITE_VALUE, unless the sparse values may be compared in the index. */
+/**
+ * Throws SPARSE_INVALID, or NON_FINITE_VALUE, unless the index can compare the sparse values: at least 1 of them, at most
+ * 2,048. `field` is where they stand in the request: `vectors[3].sparse`.
+ */
 export function assertSparse(field: string, { indices, values }: SparseData, index: Index): void {
   if (index.distanceMetric !== "dot_product") {
     const name = `index "${index.bucket}/${index.index}"`;
@@ -11,6 +14,7 @@ export function assertSparse(field: string, { indices, values }: SparseData, ind
   if (indices.length !== values.length) {
     throw invalid(field, `Must have as many indices as values, got ${indices.length} and ${values.length}`);
   }
+  if (indices.length === 0) throw invalid(field, "Must have at least 1 value");
   if (indices.length > LIMITS.sparseValuesMax) {
     throw invalid(field, `Must have at most ${LIMITS.sparseValuesMax} values, got ${indices.length}`);
   }
