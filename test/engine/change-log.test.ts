@@ -46,7 +46,13 @@ class Bench {
     return bench;
   }
 
-  async write(namespace: string, puts: readonly (readonly [string, number])[], deletes: readonly string[] = []) {
+  /** Not `whole`: as for a write whose vectors are not at hand. */
+  async write(
+    namespace: string,
+    puts: readonly (readonly [string, number])[],
+    deletes: readonly string[] = [],
+    { whole } = { whole: true },
+  ) {
     const keys = { puts: puts.map(([key]) => key), deletes };
     const vector = (lsn: number, [key, value]: readonly [string, number]): Vector => ({
       key,
@@ -62,7 +68,10 @@ class Bench {
         for (const key of deletes) batch.delete(this.#family, this.#key(namespace, key));
         this.log.record(batch, lsn, namespace, keys);
       },
-      (lsn) => this.log.publish({ lsn, namespace, puts: puts.map((put) => vector(lsn, put)), deletes }),
+      (lsn) => {
+        if (whole) this.log.publish({ lsn, namespace, puts: puts.map((put) => vector(lsn, put)), deletes });
+        else this.log.publishLogged(lsn);
+      },
     );
   }
 
@@ -162,7 +171,7 @@ test("watchers that stop and resume 100 times, also over a restart, miss and dou
       const puts = keys.filter(() => random.next() < 0.7).map((key) => [key, random.below(1_000)] as const);
       const deletes = keys.filter((key) => !puts.some(([put]) => put === key));
       committed.push(
-        bench.write(namespace, puts, deletes).then((lsn) => {
+        bench.write(namespace, puts, deletes, { whole: random.next() < 0.9 }).then((lsn) => {
           for (const [key, value] of puts) history.get(namespace)?.push({ lsn, key, value });
           for (const key of deletes) history.get(namespace)?.push({ lsn, key, value: undefined });
         }),
@@ -252,6 +261,23 @@ test("a watch is answered its position first, then live changes and marks of wri
   // The timer of the marks does not keep a process alive.
   await until(() => mark !== undefined);
   await marked;
+  await events.return?.();
+});
+
+test("a write whose vectors are not at hand is read from the disk", async (t) => {
+  const bench = await Bench.open(temporaryDirectory(t));
+  t.after(() => bench.close());
+  const events = await watch(bench, "");
+  await events.next();
+  const first = await bench.write("", [["a", 1]]);
+  assert.deepEqual(await readTo(events, first), [{ lsn: first, key: "a", value: 1 }]);
+  const second = await bench.write("", [["a", 2]], ["b"], { whole: false });
+  assert.deepEqual(await readTo(events, second), [
+    { lsn: second, key: "a", value: 2 },
+    { lsn: second, key: "b", value: undefined },
+  ]);
+  const third = await bench.write("", [["a", 3]]);
+  assert.deepEqual(await readTo(events, third), [{ lsn: third, key: "a", value: 3 }]);
   await events.return?.();
 });
 

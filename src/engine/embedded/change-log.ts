@@ -90,10 +90,18 @@ export class ChangeLog {
 
   /** Shows a write to those who watch, once it is durable; in the order of the lsn. Does not throw. */
   publish(write: Write): void {
+    this.#publish(write.lsn, write);
+  }
+
+  /** The same for a write whose vectors are not at hand: it is read from the disk, and so is what came before it. */
+  publishLogged(lsn: number): void {
+    this.#publish(lsn, undefined);
+  }
+
+  /** Shows a write whose vectors are too many to keep whole: watches read it from the disk. */
+  publishLogged(lsn: number): void {
     if (this.#gone) return;
-    const isWatched = this.#watches > 0 || performance.now() - this.#lastWatchedAt < this.#options.ringIdleMs;
-    if (isWatched) this.#ring.push(write);
-    else this.#ring.clear(write.lsn);
+    this.#ring.clear(lsn);
     this.#wakeAll();
     this.#log.trimWhenDue();
   }
@@ -122,6 +130,15 @@ export class ChangeLog {
     this.#gone = reason;
     this.#ring.clear(0);
     this.#wakeAll();
+  }
+
+  #publish(lsn: number, write: Write | undefined): void {
+    if (this.#gone) return;
+    const isWatched = this.#watches > 0 || performance.now() - this.#lastWatchedAt < this.#options.ringIdleMs;
+    if (write && isWatched) this.#ring.push(write);
+    else this.#ring.clear(lsn);
+    this.#wakeAll();
+    this.#log.trimWhenDue();
   }
 
   get #oldest(): number {
