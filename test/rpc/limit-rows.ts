@@ -20,6 +20,7 @@ export const CONTRACT = {
   efConstructionMax: 4_096,
   efSearchMax: 10_000,
   keyBytesMax: 1_024,
+  sparseValuesMax: 2_048,
   metadataBytesMax: 40_960,
   filterableMetadataBytesMax: 2_048,
   metadataKeysMax: 50,
@@ -27,12 +28,18 @@ export const CONTRACT = {
   batchVectorsMax: 1_000,
   topKMax: 10_000,
   queryPageMax: 1_000,
+  openAnswersMax: 128,
+  openAnswerIdleMs: 300_000,
+  openAnswerReadMs: 30_000,
+  batchQueriesMax: 1_000,
+  batchTopKMax: 1_000,
   listPageMax: 1_000,
   listPageDefault: 500,
   listPageBytesMax: 1_048_576,
   segmentsMax: 16,
   answerDataBytesMax: 16_777_216,
   pageTokenLengthMax: 4_096,
+  idempotencyKeyLengthMax: 128,
 } as const;
 
 /** One place where a limit holds: which values of it are taken, and which are refused, how. */
@@ -279,7 +286,7 @@ const WRITES: LimitRow[] = [
     field: "keys",
   })),
   {
-    limit: "values of a sparse vector",
+    limit: "sparseValuesMax",
     method: "PutVectors",
     request: (n) => ({
       ...index,
@@ -302,7 +309,7 @@ const WRITES: LimitRow[] = [
       ["JobService/StartUpload", (idempotencyKey: string) => ({ ...putOne({}), idempotencyKey })],
     ] as const
   ).map(([method, request]) => ({
-    limit: "characters of an idempotency key",
+    limit: "idempotencyKeyLengthMax",
     method: method.slice(method.indexOf("/") + 1),
     request: (n: number) => request(`${freshName(10)}${twoBytes(n)}`.slice(0, n)),
     ...from(1, 128),
@@ -313,18 +320,24 @@ const WRITES: LimitRow[] = [
 ];
 
 const READS: LimitRow[] = [
-  ...["GetVectors", "QueryVectors"].map((method) => ({
+  {
     limit: "answerDataBytesMax",
-    method,
-    request: (n: number) => ({
+    method: "GetVectors",
+    request: (n) => ({ ...index, indexName: "wide", returnData: true, keys: list(n, (i) => `${i}`) }),
+    ...upTo(WIDE_MAX),
+    field: "keys",
+  },
+  {
+    limit: "answerDataBytesMax",
+    method: "BatchQueryVectors",
+    request: (n) => ({
       ...index,
       indexName: "wide",
-      returnData: true,
-      ...(method === "GetVectors" ? { keys: list(n, (i) => `${i}`) } : { queryVector: WIDE_DATA, topK: n }),
+      queries: [n - 100, 100].map((topK) => ({ queryVector: WIDE_DATA, topK, returnData: true })),
     }),
     ...upTo(WIDE_MAX),
-    field: method === "GetVectors" ? "keys" : "top_k",
-  })),
+    field: "queries",
+  },
   {
     limit: "keyBytesMax",
     method: "ListVectors",
@@ -432,7 +445,7 @@ const QUERIES: LimitRow[] = [
     needs: "VectorService/QueryVectors dense_weight",
   },
   {
-    limit: "values of a sparse vector",
+    limit: "sparseValuesMax",
     method: "QueryVectors",
     request: (n) => ({
       ...index,
@@ -446,7 +459,7 @@ const QUERIES: LimitRow[] = [
     needs: "VectorService/QueryVectors query_sparse",
   },
   {
-    limit: "queries of a batch",
+    limit: "batchQueriesMax",
     method: "BatchQueryVectors",
     request: (n) => ({ ...index, queries: list(n, () => ({ queryVector: data, topK: 1 })) }),
     ...from(1, 1_000),

@@ -14,6 +14,9 @@ import { CONTRACT, INDEXES, type LimitRow, ROWS } from "./limit-rows.ts";
 /** Limits whose tests are below the rows: they bound answers, or need more than one request in JSON. */
 const ANSWERS = ["listPageDefault", "listPageBytesMax", "queryPageMax", "requestBytesMax"];
 
+/** Limits of what is kept between the pages of a query, and of the queries of a batch: vectors.test.ts tests them. */
+const OF_QUERIES = ["openAnswersMax", "openAnswerIdleMs", "openAnswerReadMs", "batchTopKMax"];
+
 const index = { vectorBucketName: "b", indexName: "cosine" };
 const PAGED_COUNT = 1_201;
 
@@ -47,7 +50,7 @@ onEnd(async () => {
 
 test("every limit of the code is one of the contract, and at least one row tests it", () => {
   assert.deepEqual({ ...LIMITS }, { ...CONTRACT });
-  const tested = new Set([...ROWS.map(({ limit }) => limit), ...ANSWERS]);
+  const tested = new Set([...ROWS.map(({ limit }) => limit), ...ANSWERS, ...OF_QUERIES]);
   for (const limit of Object.keys(LIMITS)) assert.ok(tested.has(limit), `Nothing tests ${limit}: add a row`);
 });
 

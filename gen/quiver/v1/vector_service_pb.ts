@@ -324,7 +324,8 @@ export type GetVectorsRequest = Message<"quiver.v1.GetVectorsRequest"> & {
   keys: string[];
 
   /**
-   * True: with data and sparse. Default false.
+   * True: with data and sparse; the data of so many keys at most 16 MiB, else INVALID_ARGUMENT, INVALID_FIELD. Default
+   * false.
    *
    * @generated from field: bool return_data = 6;
    */
@@ -802,7 +803,8 @@ export const SearchOptionsSchema: GenMessage<SearchOptions> = /*@__PURE__*/
  */
 export type QueryVectorsResponse = Message<"quiver.v1.QueryVectorsResponse"> & {
   /**
-   * Nearest first, equal distances by key in byte order; at most 1,000 in one answer.
+   * Nearest first, equal distances by key in byte order; at most 1,000 in one answer, and with return_data at most 16
+   * MiB of data.
    *
    * @generated from field: repeated quiver.v1.QueryResult vectors = 1;
    */
@@ -816,7 +818,10 @@ export type QueryVectorsResponse = Message<"quiver.v1.QueryVectorsResponse"> & {
   distanceMetric: DistanceMetric;
 
   /**
-   * For the rest of top_k; empty when this was all. Later pages go on with the same answer, whatever was written since.
+   * For the rest of top_k; empty when this was all. Later pages go on with the same answer, whatever was written since,
+   * and any of them can be read again. The answer is kept for 5 minutes after its last use, for 30 seconds once its last
+   * page was read, and no longer when 128 others were used since, or the server stops; after that, INVALID_ARGUMENT,
+   * PAGE_TOKEN_INVALID.
    *
    * @generated from field: string next_token = 3;
    */
@@ -973,7 +978,8 @@ export type BatchQueryVectorsRequest = Message<"quiver.v1.BatchQueryVectorsReque
   namespace: string;
 
   /**
-   * The queries: 1-1,000, their top_k at most 10,000 in all, else INVALID_ARGUMENT, INVALID_FIELD.
+   * The queries: 1-1,000, their top_k at most 10,000 in all, and those with return_data at most so many that 16 MiB of
+   * data hold them; else INVALID_ARGUMENT, INVALID_FIELD.
    *
    * @generated from field: repeated quiver.v1.BatchQuery queries = 5;
    */
@@ -1127,7 +1133,8 @@ export type BatchQueryResult = Message<"quiver.v1.BatchQueryResult"> & {
   plan?: QueryPlan | undefined;
 
   /**
-   * Why this query failed, as QueryVectors would have. Absent: it did not.
+   * Why this query failed, as QueryVectors would have; paths of fields start with the query: "queries[3].top_k". Absent:
+   * it did not.
    *
    * @generated from field: google.rpc.Status error = 3;
    */
