@@ -323,8 +323,8 @@ export const VectorDataSchema: GenMessage<VectorData> = /*@__PURE__*/
   messageDesc(file_quiver_v1_resources, 6);
 
 /**
- * The values of a vector that are not 0, and where they are: at most 2,048. Lists of different lengths fail with
- * INVALID_ARGUMENT, SPARSE_INVALID.
+ * The values of a vector that are not 0, and where they are: 1-2,048; none only to remove them in an update. Lists of
+ * different lengths fail with INVALID_ARGUMENT, SPARSE_INVALID.
  *
  * @generated from message quiver.v1.SparseVector
  */

@@ -627,6 +627,11 @@ export const ListVectorsResponseSchema: GenMessage<ListVectorsResponse> = /*@__P
  * find in it. The query is one of: query_vector, query_key, query_sparse, or query_vector with query_sparse (hybrid);
  * any other combination fails with INVALID_ARGUMENT, INVALID_FIELD.
  *
+ * A query answers the vectors that it compares. By query_vector: those that have data. By query_sparse: those that have
+ * sparse values, at distance 0 where no position is shared with the query. Hybrid: all vectors, a part that one lacks
+ * counting 0. By query_key: as query_vector with the stored vector's data, or, when it has no data, as query_sparse with
+ * its sparse values.
+ *
  * @generated from message quiver.v1.QueryVectorsRequest
  */
 export type QueryVectorsRequest = Message<"quiver.v1.QueryVectorsRequest"> & {
@@ -667,15 +672,17 @@ export type QueryVectorsRequest = Message<"quiver.v1.QueryVectorsRequest"> & {
   queryVector?: VectorData | undefined;
 
   /**
-   * The key of a stored vector to be near to; it is left out of the answer. Absent or empty: not by key. A key that is
-   * absent from the namespace fails with NOT_FOUND, VECTOR_NOT_FOUND.
+   * The key of a stored vector to be near to: by its data, or by its sparse values when it has no data. It is left out
+   * of the answer. Absent or empty: not by key. A key that is absent from the namespace fails with NOT_FOUND,
+   * VECTOR_NOT_FOUND.
    *
    * @generated from field: string query_key = 6;
    */
   queryKey: string;
 
   /**
-   * The sparse values to be near to, on dot_product only, else INVALID_ARGUMENT, SPARSE_INVALID.
+   * The sparse values to be near to, 1-2,048 of them, on dot_product only, else INVALID_ARGUMENT, SPARSE_INVALID. The
+   * sparse distance is minus the sum of the products at the positions that both have, so 0 where none is shared.
    *
    * @generated from field: quiver.v1.SparseVector query_sparse = 7;
    */
@@ -683,7 +690,8 @@ export type QueryVectorsRequest = Message<"quiver.v1.QueryVectorsRequest"> & {
 
   /**
    * For a hybrid query only: distance = dense_weight * dense distance + (1 - dense_weight) * sparse distance; 0-1, else
-   * INVALID_ARGUMENT, INVALID_FIELD. Absent: the plain sum of the two distances.
+   * INVALID_ARGUMENT, INVALID_FIELD. Absent: the plain sum of the two distances. The distance of a part that a vector
+   * lacks counts 0.
    *
    * @generated from field: optional double dense_weight = 8;
    */
@@ -920,7 +928,7 @@ export type QueryPlan = Message<"quiver.v1.QueryPlan"> & {
   strategy: QueryStrategy;
 
   /**
-   * How many distances were computed.
+   * How many distances were computed. Sparse values that share no position with the query are not counted.
    *
    * @generated from field: uint64 compared = 2;
    */
