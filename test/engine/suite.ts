@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { DistanceMetric, Engine, Index, Metadata, Query } from "../../src/engine/engine.ts";
+import type { DistanceMetric, Engine, Index, Metadata, Query, Selection } from "../../src/engine/engine.ts";
 import type { Reason } from "../../src/errors.ts";
 import { exactSearch, recall } from "../support/exact-search.ts";
 import { Random } from "../support/random.ts";
@@ -104,7 +104,7 @@ export function engineSuite(name: string, open: OpenEngine): void {
     await under.engine.createIndex(index("b", "i", { dimension: 2 }));
     await under.engine.putVectors(partition("b", "i", "one"), [vector("k", [1, 0])]);
     await under.engine.putVectors(partition("b", "i", "on"), [vector("k", [0, 1]), vector("e", [1, 1])]);
-    await under.engine.deleteVectors(partition("b", "i", "on"), ["k", "e"]);
+    await under.engine.deleteVectors(partition("b", "i", "on"), byKeys("k", "e"));
     await rejectsWith("NAMESPACE_NOT_FOUND", under.engine.getVectors(partition("b", "i", "none"), ["k"], nothing));
     await under.restart();
     const list = async (namespace: string) =>
@@ -164,7 +164,7 @@ export function engineSuite(name: string, open: OpenEngine): void {
       for (let round = 0; round < 12; round++) {
         const written = new Set(Array.from({ length: 60 }, () => `k${random.below(300)}`));
         if (round % 3 === 2) {
-          const answer = await under.engine.deleteVectors(partition("b", "i"), [...written]);
+          const answer = await under.engine.deleteVectors(partition("b", "i"), byKeys(...written));
           const existing = [...written].filter((key) => model.delete(key)).length;
           assert.deepEqual([answer.deletedCount, answer.notFoundCount], [existing, written.size - existing]);
         } else {
@@ -230,7 +230,7 @@ export function engineSuite(name: string, open: OpenEngine): void {
     for (let round = 0; round < 100; round++) {
       await put(20);
       const removed = [...model.keys()].slice(round, round + 10);
-      await engine.deleteVectors(partition("b", "i"), removed);
+      await engine.deleteVectors(partition("b", "i"), byKeys(...removed));
       for (const key of removed) model.delete(key);
       const data = clustered();
       const query: Query = { ...exactly(data, 10), search: { kind: "recall_target", recallTarget: 0.95 } };
@@ -287,7 +287,7 @@ export function engineSuite(name: string, open: OpenEngine): void {
       for (let i = 0; i < 6; i++) {
         calls.push(engine.putVectors(partition("b", "i"), batch(6000 + 1000 * i)));
         calls.push(engine.queryVectors(partition("b", "i"), exactly(random.vector(8), 10)));
-        calls.push(engine.deleteVectors(partition("b", "i"), ["k1", "k2"]));
+        calls.push(engine.deleteVectors(partition("b", "i"), byKeys("k1", "k2")));
         if (i === 3) calls.push(engine.deleteIndex({ bucket: "b", index: "i" }));
       }
       for (const result of await Promise.allSettled(calls)) {
@@ -340,7 +340,7 @@ export function engineSuite(name: string, open: OpenEngine): void {
     const writes = await Promise.all(
       Array.from({ length: 50 }, async (_, i) =>
         i % 5 === 4
-          ? { i, ...(await under.engine.deleteVectors(partition("b", "i"), ["k"])), present: false }
+          ? { i, ...(await under.engine.deleteVectors(partition("b", "i"), byKeys("k"))), present: false }
           : { i, ...(await under.engine.putVectors(partition("b", "i"), [vector("k", [i])])), present: true },
       ),
     );
@@ -369,7 +369,12 @@ const listAll = {
 };
 
 function exactly(data: Float32Array, topK: number): Query {
-  return { data, topK, search: { kind: "exact" }, projection: { data: false, metadata: true } };
+  const target = { kind: "vector", data } as const;
+  return { target, topK, search: { kind: "exact" }, projection: { data: false, metadata: true } };
+}
+
+function byKeys(...keys: string[]): Selection {
+  return { kind: "keys", keys };
 }
 
 function index(bucket: string, name: string, options: Partial<Index> & { distanceMetric?: DistanceMetric }): Index {

@@ -3,20 +3,30 @@ import type {
   Bucket,
   ChangeTags,
   Engine,
+  ExportOptions,
   Index,
   IndexChanges,
   IndexRef,
   ListOptions,
+  Namespace,
   Page,
   PageOptions,
   PartitionRef,
   Projection,
+  PutOptions,
   Query,
   Quotas,
+  Selection,
+  Update,
+  UpdateOptions,
   VectorInput,
+  WatchOptions,
+  WriteOptions,
 } from "../engine.ts";
 import { Catalog, type IndexRecord } from "./catalog.ts";
+import { ChangeBudget } from "./change-ring.ts";
 import { GraphBuilder } from "./graph-builder.ts";
+import { EmbeddedJobStore } from "./job-store.ts";
 import { FORMAT_VERSION } from "./layout.ts";
 import { readFailed, Store } from "./store.ts";
 import { assertIndexRoom, NO_QUOTAS, SERVER, Usage } from "./usage.ts";
@@ -51,12 +61,14 @@ export async function openEmbeddedEngine(options: EmbeddedEngineOptions): Promis
 class EmbeddedEngine implements Engine {
   readonly name = "embedded";
   readonly formatVersion = FORMAT_VERSION;
+  readonly jobs: EmbeddedJobStore;
   readonly #store: Store;
   readonly #catalog: Catalog;
   readonly #builder: GraphBuilder;
   readonly #onBackgroundError: EmbeddedEngineOptions["onBackgroundError"];
   readonly #quotas: Quotas;
   readonly #usage: Usage;
+  readonly #changeBudget = new ChangeBudget();
   readonly #buckets = new Map<string, BucketEntry>();
   #lastChange: Promise<unknown> = Promise.resolve();
   #closed = false;
@@ -64,6 +76,7 @@ class EmbeddedEngine implements Engine {
   private constructor(store: Store, options: EmbeddedEngineOptions) {
     this.#store = store;
     this.#catalog = new Catalog(store);
+    this.jobs = new EmbeddedJobStore(store);
     this.#onBackgroundError = options.onBackgroundError;
     this.#quotas = options.quotas ?? NO_QUOTAS;
     const { vectors, bytes } = this.#quotas;
@@ -175,13 +188,7 @@ class EmbeddedEngine implements Engine {
     return this.#change(async () => {
       const { indexes } = this.#bucket(ref.bucket);
       const index = this.#index(ref);
-      if (index.config.deletionProtection) {
-        throw new QuiverError(
-          "DELETION_PROTECTED",
-          `Cannot delete index "${ref.bucket}/${ref.index}": deletion protection is on`,
-          { resource: { type: "index", name: `${ref.bucket}/${ref.index}` } },
-        );
-      }
+      assertUnprotected(index.config, `index "${ref.bucket}/${ref.index}"`);
       await this.#catalog.deleteIndex(index.record, () => {
         indexes.delete(ref.index);
         index.dispose(notFound(ref));
@@ -232,24 +239,63 @@ class EmbeddedEngine implements Engine {
     );
   }
 
-  async putVectors({ namespace, ...ref }: PartitionRef, vectors: readonly VectorInput[]) {
-    return this.#index(ref).put(namespace, vectors);
+  createNamespace({ namespace, ...ref }: PartitionRef): Promise<Namespace> {
+    return this.#on(ref, (index) => index.createNamespace(namespace));
   }
 
-  async deleteVectors({ namespace, ...ref }: PartitionRef, keys: readonly string[]) {
-    return this.#index(ref).delete(namespace, keys);
+  getNamespace({ namespace, ...ref }: PartitionRef): Promise<Namespace> {
+    return this.#on(ref, (index) => index.getNamespace(namespace));
   }
 
-  async getVectors({ namespace, ...ref }: PartitionRef, keys: readonly string[], projection: Projection) {
-    return this.#index(ref).get(namespace, keys, projection);
+  async listNamespaces(ref: IndexRef, options: PageOptions): Promise<Page<Namespace>> {
+    return page(await this.#index(ref).namespaces(), options, (namespace) => namespace);
   }
 
-  async listVectors({ namespace, ...ref }: PartitionRef, options: ListOptions) {
-    return this.#index(ref).list(namespace, options);
+  deleteNamespace({ namespace, ...ref }: PartitionRef) {
+    return this.#on(ref, (index) => {
+      assertUnprotected(index.config, `namespace "${namespace}" of index "${ref.bucket}/${ref.index}"`);
+      return index.deleteNamespace(namespace);
+    });
   }
 
-  async queryVectors({ namespace, ...ref }: PartitionRef, query: Query) {
-    return this.#index(ref).query(namespace, query);
+  putVectors({ namespace, ...ref }: PartitionRef, vectors: readonly VectorInput[], options: PutOptions = {}) {
+    return this.#on(ref, (index) => index.put(namespace, vectors, options));
+  }
+
+  assertRoom({ namespace, ...ref }: PartitionRef, vectors: readonly VectorInput[]): Promise<void> {
+    return this.#on(ref, (index) => index.assertRoom(namespace, vectors));
+  }
+
+  updateVectors({ namespace, ...ref }: PartitionRef, update: Update, options: UpdateOptions) {
+    return this.#on(ref, (index) => index.updateVectors(namespace, update, options));
+  }
+
+  deleteVectors({ namespace, ...ref }: PartitionRef, selection: Selection, options: WriteOptions = {}) {
+    return this.#on(ref, (index) => index.delete(namespace, selection, options));
+  }
+
+  getVectors({ namespace, ...ref }: PartitionRef, keys: readonly string[], projection: Projection) {
+    return this.#on(ref, (index) => index.get(namespace, keys, projection));
+  }
+
+  listVectors({ namespace, ...ref }: PartitionRef, options: ListOptions) {
+    return this.#on(ref, (index) => index.list(namespace, options));
+  }
+
+  queryVectors({ namespace, ...ref }: PartitionRef, query: Query, options = { pageSize: Number.POSITIVE_INFINITY }) {
+    return this.#on(ref, (index) => index.query(namespace, query, options.pageSize));
+  }
+
+  batchQueryVectors({ namespace, ...ref }: PartitionRef, queries: readonly Query[]) {
+    return this.#on(ref, (index) => index.batchQuery(namespace, queries));
+  }
+
+  exportVectors({ namespace, ...ref }: PartitionRef, options: ExportOptions) {
+    return this.#index(ref).export(namespace, options);
+  }
+
+  watchVectors({ namespace, ...ref }: PartitionRef, options: WatchOptions) {
+    return this.#on(ref, (index) => index.watch(namespace, options));
   }
 
   async close(): Promise<void> {
@@ -305,6 +351,7 @@ class EmbeddedEngine implements Engine {
       }),
       store: this.#store,
       builder: this.#builder,
+      changeBudget: this.#changeBudget,
       onLoadError: (error) =>
         this.#onBackgroundError(`Cannot load index "${record.bucket}/${record.index}"; its calls fail`, error),
     });
@@ -319,11 +366,23 @@ class EmbeddedEngine implements Engine {
     });
   }
 
+  /** Rejects instead of throwing when the index does not exist. */
+  async #on<T>(ref: IndexRef, call: (index: VectorIndex) => T | Promise<T>): Promise<T> {
+    return call(this.#index(ref));
+  }
+
   #index(ref: IndexRef): VectorIndex {
     const index = this.#bucket(ref.bucket).indexes.get(ref.index);
     if (index) return index;
     throw notFound(ref);
   }
+}
+
+function assertUnprotected({ bucket, index, deletionProtection }: Index, what: string): void {
+  if (!deletionProtection) return;
+  throw new QuiverError("DELETION_PROTECTED", `Cannot delete ${what}: deletion protection is on`, {
+    resource: { type: "index", name: `${bucket}/${index}` },
+  });
 }
 
 function notFound(ref: IndexRef): QuiverError {

@@ -8,7 +8,10 @@ const TURN_VECTORS = 2_000;
 const TAIL_BYTES_MAX = 1024 ** 3;
 const ROOM_WAIT_MS = 5_000;
 
-/** Builds the graphs of all partitions in the background, one at a time, each on all cores, in turns. */
+/**
+ * Builds the graphs of all partitions in the background, one at a time, each on all cores, in turns; and those anew of
+ * which too much is dead.
+ */
 export class GraphBuilder {
   readonly #waiting = new Set<Partition>();
   readonly #onError: (error: unknown, partition: Partition) => void;
@@ -23,7 +26,7 @@ export class GraphBuilder {
 
   /** Looks at a partition whose vectors have changed. */
   notice(partition: Partition): void {
-    if (this.#closed || !partition.wantsGraph) return;
+    if (this.#closed || !(partition.wantsGraph || partition.wantsRebuild)) return;
     this.#waiting.add(partition);
     this.#running ??= this.#run();
   }
@@ -64,8 +67,10 @@ export class GraphBuilder {
   async #run(): Promise<void> {
     for (let partition = this.#next(); partition; partition = this.#next()) {
       try {
+        if (partition.wantsRebuild) await partition.rebuild();
         await partition.buildGraph(TURN_VECTORS);
-        if (this.#waiting.has(partition) && !partition.wantsGraph) this.#waiting.delete(partition);
+        const wantsMore = partition.wantsGraph || partition.wantsRebuild;
+        if (this.#waiting.has(partition) && !wantsMore) this.#waiting.delete(partition);
       } catch (error) {
         // A partition that was forgotten meanwhile is disposed of: its build ends with an error that means nothing.
         if (this.#waiting.delete(partition)) this.#onError(error, partition);

@@ -9,34 +9,43 @@
  *     0x02 | bucket                         -> JSON { createdAt, tags }
  *     0x03 | bucket | 0x00 | index          -> JSON { columnFamily, createdAt, dimension, ... }
  *     0x04 | column family                  -> empty: its index is deleted, the family may be dropped
+ *     0x05 | job id                         -> JSON of a JobRecord
+ *     0x06 | job id | 0x00 | part u32 big-endian -> bytes: a part of what the job has to do
  *
  * One column family per index, named "index-<random UUID>":
  *
  *     0x01 | namespace | 0x00 | key         -> version u64 | dimension u32 | reserved u32 | float32 * dimension
  *     0x02 | namespace | 0x00 | key         -> version u64 | metadata as JSON
  *     0x03 | namespace                      -> JSON { createdAt }; none for the default namespace
+ *     0x04 | namespace | 0x00 | key         -> version u64 | count u32 | reserved u32 | position u32 * count | float32 * count
+ *     0x05 | namespace | 0x00 | key         -> JSON { fingerprint, at, answer }: what a write with this idempotency key answered
  *     0x06                                  -> u64 * 3: the log of changes starts after this lsn; changes trimmed, changes logged
  *     0x06 | lsn u64 | part u32, big-endian -> changes logged before u64 | milliseconds since the epoch u64
  *                                              | namespace length u8 | namespace | (1 put, 2 delete u8 | key length u16 | key)*
  *
- * Every vector has both of its records, with the same version. Names of buckets, indexes and namespaces hold no byte 0x00.
+ * Every vector has a metadata record, whose version is the vector's, and a data record, a sparse record, or both, whose
+ * version is that of the write that put them. Names of buckets, indexes and namespaces hold no byte 0x00.
  */
 import type { Entries } from "../../../native/rocksdb.ts";
 import { QuiverError } from "../../errors.ts";
-import type { Metadata } from "../engine.ts";
+import type { Metadata, SparseData } from "../engine.ts";
 
-/** 1: the first layout. */
-export const FORMAT_VERSION = 1;
+/** 1: the first layout. 2: adds records; what 1 wrote is valid as it is. */
+export const FORMAT_VERSION = 2;
 
 export const FORMAT_KEY = Uint8Array.of(0x00);
 export const LSN_KEY = Uint8Array.of(0x01);
 export const BUCKET_KIND = 0x02;
 export const INDEX_KIND = 0x03;
 export const DROPPED_KIND = 0x04;
+export const JOB_KIND = 0x05;
+export const JOB_PART_KIND = 0x06;
 
 export const VECTOR_KIND = 0x01;
 export const METADATA_KIND = 0x02;
 export const NAMESPACE_KIND = 0x03;
+export const SPARSE_KIND = 0x04;
+export const IDEMPOTENCY_KIND = 0x05;
 export const CHANGE_KIND = 0x06;
 
 const VECTOR_HEADER_BYTES = 16;
@@ -79,6 +88,12 @@ export function valueAt({ data, entries }: Entries, i: number): Uint8Array<Array
 
 function damaged(what: string, cause?: unknown): QuiverError {
   return new QuiverError("CORRUPTION", `Stored ${what} is damaged; stop the server and restore a backup`, { cause });
+}
+
+/** The range of all keys of one kind in one namespace: [from, to). */
+export function namespaceRange(kind: number, namespace: string): { from: Uint8Array; to: Uint8Array } {
+  const from = storeKey(kind, namespace, "");
+  return { from, to: endOfPrefix(from) };
 }
 
 /** `kind | first | 0x00 | rest`, or `kind | first` when `rest` is absent. */
@@ -145,21 +160,43 @@ export function decodeVector(record: Uint8Array<ArrayBuffer>): { version: number
   return { version: decodeU64(record), data };
 }
 
-export function encodeMetadata(version: number, metadata: Metadata): Uint8Array<ArrayBuffer> {
-  const json = utf8(JSON.stringify(metadata));
-  const bytes = new Uint8Array(METADATA_HEADER_BYTES + json.length);
+/** Metadata as it is stored. */
+export function metadataJson(metadata: Metadata): Uint8Array<ArrayBuffer> {
+  return utf8(JSON.stringify(metadata));
+}
+
+export function encodeMetadata(version: number, encoded: Uint8Array): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(METADATA_HEADER_BYTES + encoded.length);
   new DataView(bytes.buffer).setBigUint64(0, BigInt(version), true);
-  bytes.set(json, METADATA_HEADER_BYTES);
+  bytes.set(encoded, METADATA_HEADER_BYTES);
   return bytes;
 }
 
-export function decodeMetadata(record: Uint8Array): Metadata {
-  return json(record.subarray(METADATA_HEADER_BYTES)) as Metadata;
+/** `bytes`: of the metadata alone. */
+export function decodeMetadata(record: Uint8Array): { version: number; metadata: Metadata; bytes: number } {
+  const encoded = record.subarray(METADATA_HEADER_BYTES);
+  return { version: decodeU64(record), metadata: json(encoded) as Metadata, bytes: encoded.length };
 }
 
-/** The version alone, of either record. */
-export function decodeVersion(record: Uint8Array): number {
-  return decodeU64(record);
+export function encodeSparse(version: number, { indices, values }: SparseData): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(VECTOR_HEADER_BYTES + indices.byteLength + values.byteLength);
+  const header = new DataView(bytes.buffer);
+  header.setBigUint64(0, BigInt(version), true);
+  header.setUint32(8, indices.length, true);
+  bytes.set(new Uint8Array(indices.buffer, indices.byteOffset, indices.byteLength), VECTOR_HEADER_BYTES);
+  bytes.set(
+    new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
+    VECTOR_HEADER_BYTES + indices.byteLength,
+  );
+  return bytes;
+}
+
+/** The sparse values of a record: a copy. */
+export function decodeSparse(record: Uint8Array<ArrayBuffer>): SparseData {
+  const count = record.length < VECTOR_HEADER_BYTES ? -1 : decodeU32(record, 8);
+  if (record.length !== VECTOR_HEADER_BYTES + 8 * count) throw damaged(`sparse vector of ${record.length} bytes`);
+  const { buffer } = record.slice(VECTOR_HEADER_BYTES);
+  return { indices: new Uint32Array(buffer, 0, count), values: new Float32Array(buffer, 4 * count, count) };
 }
 
 function view(bytes: Uint8Array): DataView {

@@ -1,124 +1,144 @@
-import {
-  createGraph,
-  type Graph,
-  type GraphOptions,
-  type GraphStats,
-  type SearchOptions,
-} from "../../../native/hnsw.ts";
+import { SetLoader } from "./set-loader.ts";
+import { type HeldVector, type MetadataChange, VectorSet, type VectorSetOptions } from "./vector-set.ts";
 
-/** Below so many live vectors a partition has no graph: comparing all of them is faster. */
-const GRAPH_VECTORS_MIN = 5_000;
+/** Vectors that a new set's graph may lack more than the old one's when it takes its place. */
+const LATE_VECTORS = 1_000;
 
-const ORDINAL_MAX = 0xffff_fffe;
-
-/** A vector as it is found in memory. */
-export interface Found {
-  readonly key: string;
-  readonly version: number;
-  readonly distance: number;
+export interface PartitionOptions {
+  readonly namespace: string;
+  /** Milliseconds since the epoch. */
+  readonly createdAt: number;
+  /** What a set that is made now is built with. */
+  readonly settings: () => VectorSetOptions;
+  /** Loads what is stored, as of the moment of the call; ends early when the loader is abandoned. */
+  readonly load: (loader: SetLoader) => Promise<void>;
 }
 
 /**
- * One namespace of one index in memory: which ordinal stands for which key, at which version, and the vectors themselves
- * in the native graph and its unindexed tail. An overwrite takes a new ordinal. Ordinals are assigned anew at every
- * start and stand in no file, so they never run out in a store that lives long.
+ * One namespace of one index in memory: the set of its vectors, the one that will replace it when too much of it is
+ * dead, and the order of its writes.
  */
 export class Partition {
   readonly namespace: string;
+  readonly createdAt: number;
   /** True once the store holds a record of the namespace. */
   recorded = false;
-  readonly #graph: Graph;
-  readonly #dimension: number;
-  readonly #ordinals = new Map<string, number>();
-  #keys: (string | undefined)[] = [];
-  #versions = new Float64Array(64);
-  #keyBytes = 0;
+  readonly #settings: () => VectorSetOptions;
+  readonly #load: (loader: SetLoader) => Promise<void>;
+  #set: VectorSet;
+  #next: SetLoader | undefined;
   #disposed = false;
-  #removals = 0;
   #writing = 0;
   #pause: Promise<void> | undefined;
   #onIdle: (() => void) | undefined;
   readonly #pending = new Map<string, { present: boolean }>();
 
-  constructor(namespace: string, options: GraphOptions) {
+  constructor({ namespace, createdAt, settings, load }: PartitionOptions) {
     this.namespace = namespace;
-    this.#graph = createGraph(options);
-    this.#dimension = options.dimension;
+    this.createdAt = createdAt;
+    this.#settings = settings;
+    this.#load = load;
+    this.#set = new VectorSet(settings());
   }
 
-  /** Live vectors. */
-  get size(): number {
-    return this.#ordinals.size;
+  /** The vectors; another object after the set was built anew. */
+  get set(): VectorSet {
+    return this.#set;
   }
 
-  /** UTF-8 bytes of the keys. */
-  get keyBytes(): number {
-    return this.#keyBytes;
+  /** True once the namespace is deleted, or its index closed. */
+  get isDisposed(): boolean {
+    return this.#disposed;
   }
 
-  /** Grows with every overwrite and delete: a search during which it stayed the same saw one state. */
-  get removals(): number {
-    return this.#removals;
-  }
-
-  stats(): GraphStats {
-    return this.#graph.stats();
-  }
-
-  /** True while vectors wait to be moved into the graph. */
+  /** True while vectors wait to be moved into a graph. */
   get wantsGraph(): boolean {
-    return !this.#disposed && this.size >= GRAPH_VECTORS_MIN && this.stats().unindexed > 0;
+    return !this.#disposed && (this.#next?.isLoaded === true || this.#set.wantsGraph);
+  }
+
+  /** True while the set should be built anew, without its dead. */
+  get wantsRebuild(): boolean {
+    return !this.#disposed && this.#next === undefined && this.#set.isWorn;
   }
 
   /** Bytes of the vectors that are not in the graph yet. */
   get tailBytes(): number {
-    return this.#disposed ? 0 : this.stats().unindexed * this.#dimension * Float32Array.BYTES_PER_ELEMENT;
+    return this.#set.tailBytes;
   }
 
-  /** Moves up to `max` vectors from the unindexed tail into the graph. */
-  buildGraph(max: number): Promise<number> {
-    return this.#graph.build(max);
-  }
-
-  /** Makes vectors visible. `data` holds them one after the other. */
-  put(keys: readonly string[], data: Float32Array, versionOf: (i: number) => number): void {
-    const first = this.#keys.length;
-    if (first + keys.length > ORDINAL_MAX) throw new Error("Ordinals of a partition ran out; restart the server");
-    const ordinals = Uint32Array.from(keys, (_, i) => first + i);
-    this.#graph.add(ordinals, data);
-    this.#reserveVersions(first + keys.length);
-    const replaced: number[] = [];
-    keys.forEach((key, i) => {
-      const old = this.#ordinals.get(key);
-      if (old === undefined) this.#keyBytes += Buffer.byteLength(key);
-      else replaced.push(this.#retire(old));
-      this.#ordinals.set(key, first + i);
-      this.#keys.push(key);
-      this.#versions[first + i] = versionOf(i);
-    });
-    this.#remove(replaced);
-  }
-
-  /** Makes vectors invisible; absent keys are passed over. */
-  delete(keys: readonly string[]): void {
-    const removed: number[] = [];
-    for (const key of keys) {
-      const ordinal = this.#ordinals.get(key);
-      if (ordinal === undefined) continue;
-      this.#ordinals.delete(key);
-      this.#keyBytes -= Buffer.byteLength(key);
-      removed.push(this.#retire(ordinal));
+  /** Moves up to `max` vectors into a graph: that of the next set, if there is one, which then takes its place. */
+  async buildGraph(max: number): Promise<void> {
+    const next = this.#next;
+    if (!next?.isLoaded) {
+      await this.#set.build(max);
+      return;
     }
-    this.#remove(removed);
+    if (next.set.wantsGraph) await next.set.build(max);
+    const late = next.set.wantsGraph ? next.set.graphStats.unindexed : 0;
+    if (this.#next !== next || late > this.#set.graphStats.unindexed + LATE_VECTORS) return;
+    const old = this.#set;
+    this.#set = next.set;
+    this.#next = undefined;
+    old.dispose();
+  }
+
+  /** Loads a new set from the store; `buildGraph` then completes it. Writes go on meanwhile. */
+  async rebuild(): Promise<void> {
+    const next = new SetLoader(new VectorSet(this.#settings()));
+    this.#next = next;
+    try {
+      await this.#load(next);
+      if (!next.isAbandoned) next.finish();
+    } catch (error) {
+      if (this.#next === next) this.#next = undefined;
+      if (next.isAbandoned) return;
+      next.abandon();
+      throw error;
+    }
+  }
+
+  put(vectors: readonly HeldVector[]): void {
+    this.#set.put(vectors);
+    this.#next?.put(vectors);
+  }
+
+  delete(keys: readonly string[]): void {
+    this.#set.delete(keys);
+    this.#next?.delete(keys);
+  }
+
+  /** `bytes`: of the metadata after the change. */
+  setMetadata(key: string, change: MetadataChange, bytes: number): void {
+    this.#set.setMetadata(key, change);
+    this.#next?.setMetadata(key, change, bytes);
+  }
+
+  /** Takes all vectors away and gives their memory back. */
+  clear(): void {
+    this.#next?.abandon();
+    this.#next = undefined;
+    const old = this.#set;
+    this.#set = new VectorSet(this.#settings());
+    old.dispose();
   }
 
   /** True when the key exists once every write that was handed to the store so far is applied. */
   willExist(key: string): boolean {
-    return this.#pending.get(key)?.present ?? this.#ordinals.has(key);
+    return this.#pending.get(key)?.present ?? this.#set.has(key);
+  }
+
+  /** True when the key may be absent when a write that is handed over now is applied. */
+  mayBeAbsent(key: string): boolean {
+    return !this.#set.has(key) || this.#pending.get(key)?.present === false;
+  }
+
+  /** True when the store may hold records of the key, whatever becomes of the writes under way. */
+  mayExist(key: string): boolean {
+    return this.#set.has(key) || this.#pending.has(key);
   }
 
   /**
-   * Runs a write of this partition, which calls `pending` in the turn in which it hands its batch over: the keys that it
+   * Runs a write beside others, which calls `pending` in the turn in which it hands its batch over: the keys that it
    * puts (`present`) or deletes.
    */
   async write<T>(write: (pending: (keys: readonly string[], present: boolean) => void) => Promise<T>): Promise<T> {
@@ -139,8 +159,8 @@ export class Partition {
     }
   }
 
-  /** Runs `read` while no write of this partition is under way; later writes wait for it. */
-  async withoutWrites<T>(read: () => Promise<T>): Promise<T> {
+  /** Runs `work` while no other write of this partition is under way; later ones wait for it. */
+  async exclusively<T>(work: () => Promise<T>): Promise<T> {
     while (this.#pause) await this.#pause;
     const pause = Promise.withResolvers<void>();
     this.#pause = pause.promise;
@@ -150,7 +170,7 @@ export class Partition {
         this.#onIdle = idle.resolve;
         await idle.promise;
       }
-      return await read();
+      return await work();
     } finally {
       this.#onIdle = undefined;
       this.#pause = undefined;
@@ -158,42 +178,10 @@ export class Partition {
     }
   }
 
-  /** Nearest first. Vectors that went away while the search ran are left out: see `removals`. */
-  async search(
-    query: Float32Array,
-    options: SearchOptions,
-  ): Promise<{ found: Found[]; compared: number; exact: boolean }> {
-    const results = await this.#graph.search(query, options);
-    const found: Found[] = [];
-    results.ordinals.forEach((ordinal, i) => {
-      const key = this.#keys[ordinal];
-      if (key === undefined) return;
-      found.push({ key, version: this.#versions[ordinal] ?? 0, distance: results.distances[i] ?? 0 });
-    });
-    return { found, compared: results.compared[0] ?? 0, exact: results.exact[0] === 1 };
-  }
-
   /** Frees the memory; searches and builds under way end with an error. */
   dispose(): void {
     this.#disposed = true;
-    this.#graph.dispose();
-  }
-
-  #retire(ordinal: number): number {
-    this.#keys[ordinal] = undefined;
-    return ordinal;
-  }
-
-  #remove(ordinals: readonly number[]): void {
-    if (ordinals.length === 0) return;
-    this.#removals++;
-    this.#graph.remove(Uint32Array.from(ordinals));
-  }
-
-  #reserveVersions(length: number): void {
-    if (length <= this.#versions.length) return;
-    const versions = new Float64Array(Math.max(length, this.#versions.length * 2));
-    versions.set(this.#versions);
-    this.#versions = versions;
+    this.#next?.abandon();
+    this.#set.dispose();
   }
 }

@@ -1,7 +1,18 @@
 import type { Search } from "../engine.ts";
 
 /** How one query is answered. */
-export type SearchPlan = { readonly exact: true } | { readonly exact: false; readonly efSearch: number };
+export type SearchPlan =
+  | { readonly exact: true }
+  | { readonly exact: false; readonly efSearch: number; readonly visitBudget: number };
+
+export interface PlanInput {
+  readonly search: Search;
+  readonly topK: number;
+  /** Live vectors in the graph. */
+  readonly indexed: number;
+  /** How many vectors match the filter; undefined: no filter. */
+  readonly matching: number | undefined;
+}
 
 const EF_SEARCH_MAX = 10_000;
 
@@ -9,12 +20,14 @@ const EF_SEARCH_MAX = 10_000;
  * Chooses between comparing every vector and walking the graph. The graph is not worth it, or not needed, when it is
  * empty or when the candidates it would keep are a large part of what an exact search compares anyway.
  */
-export function planSearch(search: Search, topK: number, indexed: number): SearchPlan {
+export function planSearch({ search, topK, indexed, matching }: PlanInput): SearchPlan {
   if (search.kind === "exact" || indexed === 0) return { exact: true };
   if (search.kind === "recall_target" && search.recallTarget >= 1) return { exact: true };
   const efSearch = Math.max(topK, search.kind === "ef_search" ? search.efSearch : efFor(search.recallTarget, indexed));
-  if (efSearch * COMPARED_PER_CANDIDATE >= indexed) return { exact: true };
-  return { exact: false, efSearch };
+  const share = (matching ?? indexed) / indexed;
+  const visits = (efSearch * COMPARED_PER_CANDIDATE) / share;
+  if (visits >= (matching ?? indexed)) return { exact: true };
+  return { exact: false, efSearch, visitBudget: Math.ceil(2 * visits) };
 }
 
 /** Distances that a graph walk computes for each candidate that it keeps, roughly 20 at m = 16. */

@@ -1,16 +1,23 @@
 import { ABSENT, type Database, type Entries, type Snapshot } from "../../../native/rocksdb.ts";
 import type { WriteBatch } from "../../../native/write-batch.ts";
-import type { ListOptions, Projection, Vector, VectorInput } from "../engine.ts";
+import type { Metadata, Projection, Vector, VectorInput } from "../engine.ts";
 import {
   decodeMetadata,
+  decodeSparse,
+  decodeU64,
   decodeVector,
-  decodeVersion,
   encodeMetadata,
+  encodeSparse,
   encodeVector,
   endOfPrefix,
+  IDEMPOTENCY_KIND,
+  json,
   keyAt,
   METADATA_KIND,
+  metadataJson,
   NAMESPACE_KIND,
+  namespaceRange,
+  SPARSE_KIND,
   storeKey,
   successor,
   text,
@@ -19,111 +26,212 @@ import {
   valueAt,
 } from "./layout.ts";
 import { scanRange } from "./scan.ts";
+import type { SetLoader } from "./set-loader.ts";
+import { bytesOfSparse } from "./vector-set.ts";
 
-/** Records read per turn while listing. */
+/** Metadata records read per turn while listing. */
 const LIST_CHUNK_RECORDS = 1_000;
+
+/** A vector with its metadata as it will be stored. */
+export interface PreparedVector extends Omit<VectorInput, "ifVersion"> {
+  readonly metadataJson: Uint8Array;
+  /** Of key, data, sparse values and metadata, as quotas count them. */
+  readonly bytes: number;
+}
+
+export function prepareVector({ key, data, sparse, metadata }: VectorInput): PreparedVector {
+  const encoded = metadataJson(metadata);
+  const bytes =
+    Buffer.byteLength(key) + (data?.byteLength ?? 0) + (sparse ? bytesOfSparse(sparse) : 0) + encoded.length;
+  return { key, data, sparse, metadata, metadataJson: encoded, bytes };
+}
+
+/** Keys of a namespace in ascending byte order, with their metadata records. */
+export interface MetadataChunk {
+  readonly keys: readonly string[];
+  record(i: number): Uint8Array;
+}
 
 /** The stored records of the vectors of one index: what is on disk, whatever memory shows. */
 export class Records {
   readonly #database: Database;
   readonly #columnFamily: number;
-  readonly #dataBytes: number;
+  /** Only then a vector may have a sparse record, or no data record. */
+  readonly #allowsSparse: boolean;
 
-  constructor(database: Database, columnFamily: number, dimension: number) {
+  constructor(database: Database, columnFamily: number, { allowsSparse }: { readonly allowsSparse: boolean }) {
     this.#database = database;
     this.#columnFamily = columnFamily;
-    this.#dataBytes = dimension * Float32Array.BYTES_PER_ELEMENT;
+    this.#allowsSparse = allowsSparse;
   }
 
-  put(batch: WriteBatch, namespace: string, version: number, { key, data, metadata }: VectorInput): void {
-    batch.put(this.#columnFamily, storeKey(VECTOR_KIND, namespace, key), encodeVector(version, data));
-    batch.put(this.#columnFamily, storeKey(METADATA_KIND, namespace, key), encodeMetadata(version, metadata));
+  /** `replaces`: the key may have records, of which those must go that the vector has not. */
+  put(
+    batch: WriteBatch,
+    vector: PreparedVector,
+    at: { readonly namespace: string; readonly version: number; readonly replaces: boolean },
+  ): void {
+    const { key, data, sparse } = vector;
+    const { namespace, version, replaces } = at;
+    if (data) batch.put(this.#columnFamily, storeKey(VECTOR_KIND, namespace, key), encodeVector(version, data));
+    else if (replaces) batch.delete(this.#columnFamily, storeKey(VECTOR_KIND, namespace, key));
+    if (sparse) batch.put(this.#columnFamily, storeKey(SPARSE_KIND, namespace, key), encodeSparse(version, sparse));
+    else if (replaces && this.#allowsSparse) {
+      batch.delete(this.#columnFamily, storeKey(SPARSE_KIND, namespace, key));
+    }
+    this.putMetadata(batch, vector, at);
+  }
+
+  putMetadata(
+    batch: WriteBatch,
+    { key, metadataJson: encoded }: Pick<PreparedVector, "key" | "metadataJson">,
+    { namespace, version }: { readonly namespace: string; readonly version: number },
+  ): void {
+    batch.put(this.#columnFamily, storeKey(METADATA_KIND, namespace, key), encodeMetadata(version, encoded));
   }
 
   delete(batch: WriteBatch, namespace: string, key: string): void {
-    batch.delete(this.#columnFamily, storeKey(VECTOR_KIND, namespace, key));
-    batch.delete(this.#columnFamily, storeKey(METADATA_KIND, namespace, key));
+    for (const kind of this.#kinds) batch.delete(this.#columnFamily, storeKey(kind, namespace, key));
   }
 
-  /** Entry i is the vector of keys[i], or undefined when it is absent; all as of one moment. */
-  async get(namespace: string, keys: readonly string[], projection: Projection): Promise<(Vector | undefined)[]> {
-    const snapshot = this.#database.snapshot();
-    try {
-      const [metadata, data] = await Promise.all([
-        this.#multiGet(METADATA_KIND, namespace, keys, snapshot),
-        projection.data ? this.#multiGet(VECTOR_KIND, namespace, keys, snapshot) : undefined,
-      ]);
-      return keys.map((key, i) => {
-        const record = recordAt(metadata, i);
-        return record && toVector(key, record, data && recordAt(data, i), projection);
-      });
-    } finally {
-      snapshot.release();
-    }
+  /** Deletes every vector of a namespace. */
+  clear(batch: WriteBatch, namespace: string): void {
+    for (const kind of this.#kinds) this.#deleteRange(batch, kind, namespace);
   }
 
-  /** A page of vectors in ascending byte order of their keys. */
-  async list(namespace: string, options: ListOptions): Promise<{ items: Vector[]; more: boolean }> {
-    const snapshot = this.#database.snapshot();
-    try {
-      const page = new ListPage(options, options.projection.data ? this.#dataBytes : 0);
-      for await (const { keys, chunk } of this.#metadataChunks(namespace, options, snapshot)) {
-        const chosen = [...keys.entries()].filter(([, key]) => inSegment(key, options.segment)).slice(0, page.room);
-        const chosenKeys = chosen.map(([, key]) => key);
-        const data = options.projection.data
-          ? await this.#multiGet(VECTOR_KIND, namespace, chosenKeys, snapshot)
-          : undefined;
-        for (const [at, [i, key]] of chosen.entries()) {
-          const record = valueAt(chunk, i);
-          if (page.isFull) return { items: page.items, more: true };
-          page.add(toVector(key, record, data && recordAt(data, at), options.projection), record.length);
-        }
-      }
-      return { items: page.items, more: false };
-    } finally {
-      snapshot.release();
-    }
-  }
-
-  putNamespace(batch: WriteBatch, namespace: string): void {
-    const record = utf8(JSON.stringify({ createdAt: Date.now() }));
+  putNamespace(batch: WriteBatch, namespace: string, createdAt: number): void {
+    const record = utf8(JSON.stringify({ createdAt }));
     batch.put(this.#columnFamily, storeKey(NAMESPACE_KIND, namespace), record);
   }
 
-  /** The names of all namespaces but the default one. */
-  async *namespaces(): AsyncGenerator<string> {
-    for await (const chunk of this.#chunks(Uint8Array.of(NAMESPACE_KIND), Uint8Array.of(NAMESPACE_KIND + 1))) {
-      for (let i = 0; i < chunk.entries.length / 4; i++) yield text(keyAt(chunk, i).subarray(1));
-    }
+  /** Deletes the namespace's own record, and what writes with idempotency keys answered. */
+  deleteNamespace(batch: WriteBatch, namespace: string): void {
+    this.clear(batch, namespace);
+    this.#deleteRange(batch, IDEMPOTENCY_KIND, namespace);
+    batch.delete(this.#columnFamily, storeKey(NAMESPACE_KIND, namespace));
   }
 
-  /** Every vector of the index with its namespace, in chunks; the data are views that live as long as the chunk. */
-  async *scan(): AsyncGenerator<{ namespace: string; key: string; version: number; data: Float32Array }[]> {
-    for await (const chunk of this.#chunks(Uint8Array.of(VECTOR_KIND), Uint8Array.of(VECTOR_KIND + 1))) {
-      yield Array.from({ length: chunk.entries.length / 4 }, (_, i) => {
-        const storedKey = text(keyAt(chunk, i));
-        const separator = storedKey.indexOf("\0");
-        const namespace = storedKey.slice(1, separator);
-        return { namespace, key: storedKey.slice(separator + 1), ...decodeVector(valueAt(chunk, i)) };
+  /** Entry i is the vector of keys[i], or undefined when it is absent; all as of one moment. */
+  async get(
+    namespace: string,
+    keys: readonly string[],
+    { projection, snapshot }: { readonly projection: Projection; readonly snapshot?: Snapshot },
+  ): Promise<(Vector | undefined)[]> {
+    const view = snapshot ?? this.#database.snapshot();
+    try {
+      const metadata = this.#multiGet(METADATA_KIND, namespace, keys, view);
+      const parts = projection.data ? this.#parts(namespace, keys, view) : undefined;
+      const [records, partOf] = await Promise.all([metadata, parts]);
+      return keys.map((key, i) => {
+        const record = recordAt(records, i);
+        return record && { ...toVector(key, record, projection), ...partOf?.(i) };
       });
+    } finally {
+      if (!snapshot) view.release();
     }
   }
 
-  async *#metadataChunks(namespace: string, { prefix, after }: ListOptions, snapshot: Snapshot) {
+  /** Data and sparse values of vectors that are known to be there. */
+  async #parts(namespace: string, keys: readonly string[], snapshot: Snapshot) {
+    const [data, sparse] = await Promise.all([
+      this.#multiGet(VECTOR_KIND, namespace, keys, snapshot),
+      this.#allowsSparse ? this.#multiGet(SPARSE_KIND, namespace, keys, snapshot) : undefined,
+    ]);
+    return (i: number): Pick<Vector, "data" | "sparse"> => {
+      const dataRecord = recordAt(data, i);
+      const sparseRecord = sparse && recordAt(sparse, i);
+      return {
+        ...(dataRecord && { data: decodeVector(dataRecord).data }),
+        ...(sparseRecord && { sparse: decodeSparse(sparseRecord) }),
+      };
+    };
+  }
+
+  /** The vectors whose metadata records were read already, with the parts that are asked for. */
+  async complete(
+    namespace: string,
+    found: readonly { readonly key: string; readonly record: Uint8Array }[],
+    { projection, snapshot }: { readonly projection: Projection; readonly snapshot: Snapshot },
+  ): Promise<Vector[]> {
+    const keys = found.map(({ key }) => key);
+    const partOf = projection.data ? await this.#parts(namespace, keys, snapshot) : undefined;
+    return found.map(({ key, record }, i) => ({ ...toVector(key, record, projection), ...partOf?.(i) }));
+  }
+
+  /** The metadata records of keys that start with `prefix` and come after `after`. */
+  async *metadata(
+    namespace: string,
+    { prefix, after, snapshot }: { prefix: string; after: string | undefined; snapshot: Snapshot },
+  ): AsyncGenerator<MetadataChunk> {
     const from = storeKey(METADATA_KIND, namespace, prefix);
     const afterKey = after === undefined ? from : successor(storeKey(METADATA_KIND, namespace, after));
     const first = Buffer.compare(afterKey, from) > 0 ? afterKey : from;
-    const keyOffset = storeKey(METADATA_KIND, namespace, "").length;
-    for await (const chunk of this.#chunks(first, endOfPrefix(from), { snapshot, limit: LIST_CHUNK_RECORDS })) {
-      const keys = Array.from({ length: chunk.entries.length / 4 }, (_, i) =>
-        text(keyAt(chunk, i).subarray(keyOffset)),
-      );
-      yield { keys, chunk };
+    const offset = storeKey(METADATA_KIND, namespace, "").length;
+    const range = { from: first, to: endOfPrefix(from), snapshot, limit: LIST_CHUNK_RECORDS };
+    for await (const chunk of scanRange(this.#database, { ...range, columnFamily: this.#columnFamily })) {
+      const keys = Array.from({ length: chunk.entries.length / 4 }, (_, i) => text(keyAt(chunk, i).subarray(offset)));
+      yield { keys, record: (i) => valueAt(chunk, i) };
     }
   }
 
-  #chunks(from: Uint8Array, to: Uint8Array, options: { snapshot?: Snapshot; limit?: number } = {}) {
-    return scanRange(this.#database, { ...options, columnFamily: this.#columnFamily, from, to });
+  /** The metadata records of some keys, given in ascending byte order; absent ones are left out. */
+  async *metadataOf(
+    namespace: string,
+    keys: readonly string[],
+    { snapshot }: { readonly snapshot: Snapshot },
+  ): AsyncGenerator<MetadataChunk> {
+    for (let at = 0; at < keys.length; at += LIST_CHUNK_RECORDS) {
+      const some = keys.slice(at, at + LIST_CHUNK_RECORDS);
+      const entries = await this.#multiGet(METADATA_KIND, namespace, some, snapshot);
+      const records = some.flatMap((key, i) => {
+        const record = recordAt(entries, i);
+        return record ? [{ key, record }] : [];
+      });
+      yield { keys: records.map(({ key }) => key), record: (i) => (records[i] as (typeof records)[0]).record };
+    }
+  }
+
+  /** The namespaces but the default one. */
+  async *namespaces(): AsyncGenerator<{ name: string; createdAt: number }> {
+    const range = { from: Uint8Array.of(NAMESPACE_KIND), to: Uint8Array.of(NAMESPACE_KIND + 1) };
+    for await (const chunk of scanRange(this.#database, { ...range, columnFamily: this.#columnFamily })) {
+      for (let i = 0; i < chunk.entries.length / 4; i++) {
+        const { createdAt } = json(valueAt(chunk, i)) as { createdAt: number };
+        yield { name: text(keyAt(chunk, i).subarray(1)), createdAt };
+      }
+    }
+  }
+
+  /**
+   * Hands everything that is stored, as of the moment of the call, to the loaders of its namespaces; `only` one of them
+   * when it is given. Ends early when `isCancelled`.
+   */
+  async load(
+    loaderOf: (namespace: string) => SetLoader,
+    { only, isCancelled }: { readonly only?: string; readonly isCancelled: () => boolean },
+  ): Promise<void> {
+    const snapshot = this.#database.snapshot();
+    try {
+      for (const kind of [VECTOR_KIND, SPARSE_KIND, METADATA_KIND]) {
+        const all = { from: Uint8Array.of(kind), to: Uint8Array.of(kind + 1) };
+        const range = only === undefined ? all : namespaceRange(kind, only);
+        for await (const chunk of scanRange(this.#database, { ...range, columnFamily: this.#columnFamily, snapshot })) {
+          if (isCancelled()) return;
+          loadChunk(kind, chunk, loaderOf);
+        }
+      }
+    } finally {
+      snapshot.release();
+    }
+  }
+
+  get #kinds(): readonly number[] {
+    return this.#allowsSparse ? [VECTOR_KIND, METADATA_KIND, SPARSE_KIND] : [VECTOR_KIND, METADATA_KIND];
+  }
+
+  #deleteRange(batch: WriteBatch, kind: number, namespace: string): void {
+    const { from, to } = namespaceRange(kind, namespace);
+    batch.deleteRange(this.#columnFamily, from, to);
   }
 
   #multiGet(kind: number, namespace: string, keys: readonly string[], snapshot: Snapshot): Promise<Entries> {
@@ -132,33 +240,19 @@ export class Records {
   }
 }
 
-/** Collects a page until it is full by number or by bytes. */
-class ListPage {
-  readonly items: Vector[] = [];
-  readonly #options: ListOptions;
-  readonly #dataBytes: number;
-  #bytes = 0;
-
-  /** `dataBytes`: what the data of one vector adds. */
-  constructor(options: ListOptions, dataBytes: number) {
-    this.#options = options;
-    this.#dataBytes = dataBytes;
-  }
-
-  get isFull(): boolean {
-    return this.items.length >= this.#options.maxResults || this.#bytes >= this.#options.maxBytes;
-  }
-
-  /** How many vectors are worth reading: one more than can fit tells whether another page follows. */
-  get room(): number {
-    const byNumber = this.#options.maxResults - this.items.length;
-    const byBytes = Math.ceil((this.#options.maxBytes - this.#bytes) / Math.max(1, this.#dataBytes));
-    return Math.max(0, Math.min(byNumber, byBytes)) + 1;
-  }
-
-  add(vector: Vector, metadataBytes: number): void {
-    this.items.push(vector);
-    this.#bytes += Buffer.byteLength(vector.key) + this.#dataBytes + (vector.metadata ? metadataBytes : 0);
+/** Hands the records of one chunk on, namespace by namespace; they are views that live as long as the chunk. */
+function loadChunk(kind: number, chunk: Entries, loaderOf: (namespace: string) => SetLoader): void {
+  const records = Array.from({ length: chunk.entries.length / 4 }, (_, i) => {
+    const storedKey = text(keyAt(chunk, i));
+    const separator = storedKey.indexOf("\0");
+    return { namespace: storedKey.slice(1, separator), key: storedKey.slice(separator + 1), record: valueAt(chunk, i) };
+  });
+  for (const [namespace, group] of Map.groupBy(records, (record) => record.namespace)) {
+    const loader = loaderOf(namespace);
+    if (kind === VECTOR_KIND) loader.loadData(group.map(({ key, record }) => ({ key, ...decodeVector(record) })));
+    else if (kind === SPARSE_KIND) {
+      loader.loadSparse(group.map(({ key, record }) => ({ key, sparse: decodeSparse(record) })));
+    } else loader.loadMetadata(group.map(({ key, record }) => ({ key, ...decodeMetadata(record) })));
   }
 }
 
@@ -166,24 +260,13 @@ function recordAt(entries: Entries, i: number): Uint8Array<ArrayBuffer> | undefi
   return entries.entries[4 * i + 2] === ABSENT ? undefined : valueAt(entries, i);
 }
 
-function toVector(
-  key: string,
-  metadataRecord: Uint8Array<ArrayBuffer>,
-  vectorRecord: Uint8Array<ArrayBuffer> | undefined,
-  projection: Projection,
-): Vector {
-  return {
-    key,
-    version: decodeVersion(metadataRecord),
-    ...(vectorRecord && { data: decodeVector(vectorRecord).data }),
-    ...(projection.metadata && { metadata: decodeMetadata(metadataRecord) }),
-  };
+function toVector(key: string, record: Uint8Array, projection: Projection): Vector {
+  if (!projection.metadata) return { key, version: decodeU64(record) };
+  const { version, metadata } = decodeMetadata(record);
+  return { key, version, metadata };
 }
 
-/** Segments part the keys by a hash, so that they are even whatever the keys look like: FNV-1a over UTF-16 units. */
-function inSegment(key: string, segment: ListOptions["segment"]): boolean {
-  if (!segment) return true;
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
-  return (hash >>> 0) % segment.count === segment.index;
+/** The metadata of a record, for filters. */
+export function metadataOf(record: Uint8Array): Metadata {
+  return decodeMetadata(record).metadata;
 }

@@ -1,4 +1,4 @@
-import { ABSENT, type Database, openDatabase, type StoreError } from "../../../native/rocksdb.ts";
+import { ABSENT, type Database, openDatabase, type Snapshot, type StoreError } from "../../../native/rocksdb.ts";
 import { WriteBatch } from "../../../native/write-batch.ts";
 import { QuiverError, shuttingDown } from "../../errors.ts";
 import { decodeU32, decodeU64, encodeU32, encodeU64, FORMAT_KEY, FORMAT_VERSION, LSN_KEY, valueAt } from "./layout.ts";
@@ -54,6 +54,11 @@ export class Store {
   /** The sequence number of the last write that memory shows. */
   get lsn(): number {
     return this.#appliedLsn;
+  }
+
+  /** The sequence number of the last write that a read snapshot holds. */
+  async lsnAt(snapshot: Snapshot): Promise<number> {
+    return decodeU64(valueAt(await this.database.multiGet(CATALOG, [LSN_KEY], snapshot), 0));
   }
 
   get readOnly(): boolean {
@@ -186,10 +191,14 @@ async function readHeader(database: Database, path: string): Promise<number> {
   if (version?.length !== 4 || lsn?.length !== 8) {
     throw new QuiverError("CORRUPTION", `Cannot open "${path}": it holds no Quiver data, or its header is damaged`);
   }
-  if (decodeU32(version) !== FORMAT_VERSION) {
+  if (decodeU32(version) < FORMAT_VERSION) {
+    const batch = new WriteBatch();
+    batch.put(CATALOG, FORMAT_KEY, encodeU32(FORMAT_VERSION));
+    await database.write(batch.bytes());
+  } else if (decodeU32(version) > FORMAT_VERSION) {
     throw new QuiverError(
       "CORRUPTION",
-      `Cannot open "${path}": it has format version ${decodeU32(version)}, this release reads ${FORMAT_VERSION}; use the release that wrote it`,
+      `Cannot open "${path}": it has format version ${decodeU32(version)}, this release reads up to ${FORMAT_VERSION}; use the release that wrote it`,
     );
   }
   return decodeU64(lsn);

@@ -1,35 +1,55 @@
 import { QuiverError } from "../../errors.ts";
+import { countBits, ordinalsOf } from "../../filter/bitmap.ts";
 import type {
+  BatchAnswer,
+  ExportOptions,
   Index,
   IndexState,
   IndexStats,
   ListOptions,
+  Namespace,
   Projection,
+  PutOptions,
   Query,
-  QueryPlan,
-  ScoredVector,
+  QueryAnswer,
+  Selection,
+  Update,
+  UpdateOptions,
   Vector,
   VectorInput,
+  WatchEvent,
+  WatchOptions,
+  WriteOptions,
 } from "../engine.ts";
 import type { IndexRecord } from "./catalog.ts";
+import { ChangeLog } from "./change-log.ts";
+import type { ChangeBudget } from "./change-ring.ts";
 import type { GraphBuilder } from "./graph-builder.ts";
-import { type Found, Partition } from "./partition.ts";
-import { planSearch } from "./planner.ts";
+import { exportParts, type ListPage, listPage } from "./listing.ts";
+import { Partition } from "./partition.ts";
+import { Queries } from "./queries.ts";
 import { Records } from "./records.ts";
+import { RememberedWrites } from "./remembered-writes.ts";
+import { SetLoader } from "./set-loader.ts";
 import { readFailed, type Store } from "./store.ts";
 import type { Usage } from "./usage.ts";
+import { PartitionGone, Writes } from "./writes.ts";
 
-/** Searches that may be disturbed by overwrites and deletes before writes are held back for one. */
-const UNDISTURBED_TRIES = 3;
+/** When a filter matches no more, its vectors are listed key by key instead of reading the metadata of all. */
+const CANDIDATES_MAX = 10_000;
+
+/** Bytes that overwrites and deletes left on disk before the files are compacted, and their share of what lives. */
+const GARBAGE_MIN = 16 * 1024 * 1024;
+const GARBAGE_SHARE = 0.5;
 
 export interface VectorIndexOptions {
   readonly record: IndexRecord;
   /** The number of the open column family. */
   readonly columnFamily: number;
-  /** Where the vectors are counted and limited. */
-  readonly usage: Usage;
   readonly store: Store;
   readonly builder: GraphBuilder;
+  readonly usage: Usage;
+  readonly changeBudget: ChangeBudget;
   /** Hears why the stored vectors cannot be read; the index then fails every call. */
   readonly onLoadError: (error: unknown) => void;
 }
@@ -42,21 +62,46 @@ export class VectorIndex {
   #config: Index;
   readonly #store: Store;
   readonly #records: Records;
+  readonly #changes: ChangeLog;
+  readonly #writes: Writes;
+  readonly #queries: Queries;
   readonly #builder: GraphBuilder;
   readonly #partitions = new Map<string, Partition>();
   readonly #loaded: Promise<void>;
+  #garbage = 0;
+  #compacting = false;
   #state: "loading" | "loaded" | "failed" = "loading";
   #gone: QuiverError | undefined;
 
   /** Starts loading what is stored; every operation waits for it. */
-  constructor({ record, columnFamily, usage, store, builder, onLoadError }: VectorIndexOptions) {
+  constructor({ record, columnFamily, store, builder, usage, changeBudget, onLoadError }: VectorIndexOptions) {
     this.#record = record;
     this.#config = configOf(record);
     this.columnFamily = columnFamily;
     this.usage = usage;
     this.#store = store;
-    this.#records = new Records(store.database, columnFamily, record.dimension);
     this.#builder = builder;
+    const records = new Records(store.database, columnFamily, {
+      allowsSparse: record.distanceMetric === "dot_product",
+    });
+    this.#records = records;
+    this.#changes = new ChangeLog({
+      store,
+      columnFamily,
+      budget: changeBudget,
+      readVectors: (namespace, keys, projection) => records.get(namespace, keys, { projection }),
+    });
+    this.#writes = new Writes({
+      store,
+      records,
+      changes: this.#changes,
+      remembered: new RememberedWrites(store, columnFamily),
+      usage,
+      assertThere: () => this.#assertThere(),
+      isGone: () => this.#gone !== undefined,
+      onGarbage: (bytes) => this.#compactWhenDue(bytes),
+    });
+    this.#queries = new Queries({ store, records });
     this.#loaded = this.#load();
     usage.countUntil(this.#loaded);
     this.#loaded.catch((error: unknown) => {
@@ -85,142 +130,194 @@ export class VectorIndex {
     return this.#partitions.values().some((partition) => partition.wantsGraph) ? "building" : "ready";
   }
 
-  async put(namespace: string, vectors: readonly VectorInput[]): Promise<{ lsn: number }> {
-    await this.#ready();
-    const partition = this.#partitions.get(namespace) ?? this.#addPartition(namespace);
-    const keys = vectors.map(({ key }) => key);
-    const data = concatenate(vectors, this.config.dimension);
-    await this.#builder.waitForRoom(partition);
-    const lsn = await partition.write((pending) => {
-      this.#assertThere();
-      pending(keys, true);
-      return this.#store.commit(
-        (batch, version) => {
-          if (!partition.recorded) this.#records.putNamespace(batch, namespace);
-          for (const vector of vectors) this.#records.put(batch, namespace, version, vector);
-        },
-        (version) => {
-          if (this.#gone) return;
-          partition.recorded = true;
-          partition.put(keys, data, () => version);
-        },
-      );
-    });
-    this.#assertThere();
-    this.#builder.notice(partition);
-    return { lsn };
+  async put(namespace: string, vectors: readonly VectorInput[], options: PutOptions): Promise<{ lsn: number }> {
+    return this.#write(
+      () => this.#partitionToWrite(namespace),
+      async (partition) => {
+        await this.#builder.waitForRoom(partition);
+        return this.#writes.put(partition, vectors, options);
+      },
+    );
   }
 
-  async delete(namespace: string, keys: readonly string[]) {
-    const partition = await this.#partition(namespace);
-    const answer = await partition.write(async (pending) => {
-      this.#assertThere();
-      const deletedCount = keys.filter((key) => partition.willExist(key)).length;
-      pending(keys, false);
-      // Keys that a pending delete takes away are deleted as well: that one may yet be refused.
-      const lsn = await this.#store.commit(
-        (batch) => {
-          for (const key of keys) this.#records.delete(batch, namespace, key);
-        },
-        () => this.#gone || partition.delete(keys),
-      );
-      return { lsn, deletedCount, notFoundCount: keys.length - deletedCount };
-    });
-    this.#assertThere();
-    return answer;
+  /** Throws ITEM_LIMIT when a put of these vectors would pass a quota now. */
+  async assertRoom(namespace: string, vectors: readonly VectorInput[]): Promise<void> {
+    await this.#ready();
+    await this.usage.counted();
+    this.#writes.assertRoom(this.#partitions.get(namespace), vectors);
+  }
+
+  updateVectors(namespace: string, update: Update, options: UpdateOptions) {
+    return this.#write(
+      () => this.#partition(namespace),
+      (partition) => this.#writes.update(partition, update, options),
+    );
+  }
+
+  delete(namespace: string, selection: Selection, options: WriteOptions) {
+    return this.#write(
+      () => this.#partition(namespace),
+      (partition) => this.#writes.delete(partition, selection, options),
+    );
+  }
+
+  createNamespace(namespace: string): Promise<Namespace> {
+    return this.#write(
+      () => this.#partitionToWrite(namespace),
+      async (partition) => {
+        await this.#writes.createNamespace(partition);
+        return namespaceOf(partition);
+      },
+    );
+  }
+
+  async getNamespace(namespace: string): Promise<Namespace> {
+    await this.#ready();
+    return namespaceOf(this.#partition(namespace));
+  }
+
+  async namespaces(): Promise<Map<string, Namespace>> {
+    await this.#ready();
+    const recorded = this.#partitions.values().filter((partition) => partition.recorded);
+    return new Map(recorded.map((partition) => [partition.namespace, namespaceOf(partition)]));
+  }
+
+  deleteNamespace(namespace: string): Promise<{ lsn: number; deletedCount: number }> {
+    return this.#write(
+      () => this.#partition(namespace),
+      (partition) => {
+        if (namespace === "") return this.#writes.delete(partition, { kind: "all" }, {});
+        return this.#writes.deleteNamespace(partition, () => {
+          this.#partitions.delete(namespace);
+          this.#builder.forget(partition);
+          partition.dispose();
+        });
+      },
+    );
   }
 
   async get(namespace: string, keys: readonly string[], projection: Projection) {
-    await this.#partition(namespace);
+    await this.#ready();
+    this.#partition(namespace);
     const { lsn } = this.#store;
-    const records = await this.#records.get(namespace, keys, projection).catch(rethrowReadFailed);
+    const records = await this.#records.get(namespace, keys, { projection }).catch(rethrowReadFailed);
     const vectors = records.filter((vector) => vector !== undefined);
     return { vectors, lsn: lsnOf(lsn, vectors) };
   }
 
-  async list(namespace: string, options: ListOptions) {
-    await this.#partition(namespace);
+  async list(namespace: string, options: ListOptions): Promise<ListPage & { lsn: number }> {
+    await this.#ready();
+    const { set } = this.#partition(namespace);
     const { lsn } = this.#store;
-    const page = await this.#records.list(namespace, options).catch(rethrowReadFailed);
-    return { ...page, lsn: lsnOf(lsn, page.items) };
+    const { filter } = options;
+    const matching = filter && set.select(filter);
+    const candidates =
+      matching && countBits(matching) <= CANDIDATES_MAX
+        ? Array.from(ordinalsOf(matching), (ordinal) => set.keyOf(ordinal)).filter((key) => key !== undefined)
+        : undefined;
+    const snapshot = this.#store.database.snapshot();
+    try {
+      const listing = { ...options, filter, namespace, snapshot, candidates };
+      const page = await listPage(this.#records, listing).catch(rethrowReadFailed);
+      return { ...page, lsn: lsnOf(lsn, page.items) };
+    } finally {
+      snapshot.release();
+    }
   }
 
-  /** Answers from one state: a search that a write disturbed is done again, at last with writes held back. */
-  async query(
-    namespace: string,
-    query: Query,
-  ): Promise<{ vectors: readonly ScoredVector[]; plan: QueryPlan; lsn: number }> {
-    const partition = await this.#partition(namespace);
-    for (let tries = 0; tries < UNDISTURBED_TRIES; tries++) {
-      const answer = await this.#tryQuery(partition, query);
-      if (answer) return answer;
+  async *export(namespace: string, options: ExportOptions) {
+    await this.#ready();
+    this.#partition(namespace);
+    const snapshot = this.#store.database.snapshot();
+    try {
+      const lsn = await this.#store.lsnAt(snapshot);
+      let sent = 0;
+      const listing = { ...options, namespace, snapshot, candidates: undefined };
+      for await (const vectors of exportParts(this.#records, listing)) {
+        sent += vectors.length;
+        yield { vectors, lsn };
+        this.#assertThere();
+      }
+      if (sent === 0) yield { vectors: [], lsn };
+    } catch (error) {
+      throw this.#gone ?? readFailed(error);
+    } finally {
+      snapshot.release();
     }
-    const answer = await partition.withoutWrites(() => this.#tryQuery(partition, query));
-    if (!answer) throw new QuiverError("CORRUPTION", "Vectors in memory and in the store differ; restart the server");
-    return answer;
+  }
+
+  /** Also of a namespace that does not exist yet. */
+  async watch(namespace: string, options: WatchOptions): Promise<AsyncIterable<WatchEvent>> {
+    await this.#ready();
+    return this.#changes.watch(namespace, options);
+  }
+
+  query(namespace: string, query: Query, pageSize: number): Promise<QueryAnswer> {
+    return this.#search(namespace, (partition) => this.#queries.one(partition, query, pageSize));
+  }
+
+  batchQuery(namespace: string, queries: readonly Query[]): Promise<{ results: readonly BatchAnswer[]; lsn: number }> {
+    return this.#search(namespace, (partition) => this.#queries.many(partition, queries));
   }
 
   async stats(): Promise<IndexStats> {
     await this.#ready();
-    const parts = [...this.#partitions.values()].map((partition) => ({ partition, stats: partition.stats() }));
-    const sum = (of: (part: (typeof parts)[number]) => number) => parts.reduce((total, part) => total + of(part), 0);
+    const sets = [...this.#partitions.values()].map(({ set }) => ({ set, graph: set.graphStats, memory: set.memory }));
+    const sum = (of: (part: (typeof sets)[number]) => number) => sets.reduce((total, part) => total + of(part), 0);
+    const disk = this.#property("rocksdb.total-sst-files-size");
+    const deadMemory = sum(({ graph: { indexed, deleted }, memory: { vectors, graph } }) =>
+      deleted === 0 ? 0 : ((vectors + graph) * deleted) / (indexed + deleted),
+    );
     return {
       state: this.state,
-      vectorCount: sum(({ partition }) => partition.size),
-      unindexedVectors: sum(({ stats }) => stats.unindexed),
-      deletedVectors: sum(({ stats }) => stats.deleted),
+      vectorCount: sum(({ set }) => set.size),
+      unindexedVectors: sum(({ graph }) => graph.unindexed),
+      deletedVectors: sum(({ graph }) => graph.deleted),
       bytes: {
-        vectors: sum(({ stats }) => stats.vectorBytes),
-        graph: sum(({ stats }) => stats.graphBytes),
-        keys: sum(({ partition }) => partition.keyBytes),
-        disk: Number(this.#store.database.property(this.columnFamily, "rocksdb.total-sst-files-size") ?? 0),
+        vectors: sum(({ memory }) => memory.vectors),
+        graph: sum(({ memory }) => memory.graph),
+        keys: sum(({ memory }) => memory.keys),
+        metadata: sum(({ memory }) => memory.metadata),
+        disk,
+        reclaimable: Math.round(deadMemory) + Math.min(this.#garbage, disk),
       },
+      recall: undefined,
     };
   }
 
   /** Frees the memory; what still runs, or comes later, fails with `reason`. */
   dispose(reason: QuiverError): void {
     this.#gone = reason;
+    this.#changes.dispose(reason);
     for (const partition of this.#partitions.values()) {
       this.#builder.forget(partition);
       partition.dispose();
     }
   }
 
-  /** One search and its records; undefined when a write changed what it found in between. */
-  async #tryQuery(partition: Partition, { data, topK, search, projection }: Query) {
-    const { lsn } = this.#store;
-    const { removals } = partition;
-    const { found, compared, exact } = await this.#search(partition, data, topK, search);
-    if (partition.removals !== removals) return undefined;
-
-    const vectors: ScoredVector[] = [];
-    const records =
-      projection.data || projection.metadata
-        ? await this.#records
-            .get(
-              partition.namespace,
-              found.map(({ key }) => key),
-              projection,
-            )
-            .catch(rethrowReadFailed)
-        : found.map(({ key, version }) => ({ key, version }));
-    for (const [i, { distance, version }] of found.entries()) {
-      const record = records[i];
-      if (record?.version !== version) return undefined;
-      vectors.push({ ...record, distance });
+  /** Runs a write, again when its namespace is deleted while it waits for its turn. */
+  async #write<T>(find: () => Partition, write: (partition: Partition) => Promise<T>): Promise<T> {
+    for (;;) {
+      await this.#ready();
+      await this.usage.counted();
+      const partition = find();
+      try {
+        const answer = await write(partition);
+        this.#builder.notice(partition);
+        return answer;
+      } catch (error) {
+        if (!(error instanceof PartitionGone)) throw this.#gone ?? error;
+      }
     }
-    const strategy = exact ? ("exact" as const) : ("graph" as const);
-    return { vectors, plan: { strategy, compared, exact }, lsn };
   }
 
-  async #search(partition: Partition, data: Float32Array, topK: number, search: Query["search"]) {
+  async #search<T>(namespace: string, search: (partition: Partition) => Promise<T>): Promise<T> {
+    await this.#ready();
+    const partition = this.#partition(namespace);
     try {
-      const plan = planSearch(search, topK, partition.stats().indexed);
-      if (plan.exact) return await searchExactly(partition, data, topK);
-      const result = await partition.search(data, { k: topK, efSearch: plan.efSearch });
-      return { ...result, found: result.found.sort(byDistanceThenKey) };
+      return await search(partition);
     } catch (error) {
+      if (partition.isDisposed && !this.#gone) throw namespaceNotFound(this.#config, namespace);
       throw this.#gone ?? error;
     }
   }
@@ -237,34 +334,51 @@ export class VectorIndex {
     if (this.#gone) throw this.#gone;
   }
 
-  async #partition(namespace: string): Promise<Partition> {
-    await this.#ready();
+  #partition(namespace: string): Partition {
     const partition = this.#partitions.get(namespace);
-    if (partition) return partition;
-    throw new QuiverError("NAMESPACE_NOT_FOUND", `Namespace "${namespace}" does not exist`, {
-      resource: { type: "namespace", name: `${this.config.bucket}/${this.config.index}/${namespace}` },
-    });
+    if (partition?.recorded) return partition;
+    throw namespaceNotFound(this.#config, namespace);
   }
 
-  #addPartition(namespace: string): Partition {
-    const { dimension, distanceMetric: metric, m, efConstruction } = this.config;
-    const partition = new Partition(namespace, { dimension, metric, m, efConstruction });
+  #partitionToWrite(namespace: string): Partition {
+    return this.#partitions.get(namespace) ?? this.#addPartition(namespace, Date.now());
+  }
+
+  #addPartition(namespace: string, createdAt: number): Partition {
+    const partition = new Partition({
+      namespace,
+      createdAt,
+      settings: () => {
+        const { dimension, distanceMetric: metric, m, efConstruction, nonFilterableMetadataKeys } = this.#config;
+        return { dimension, metric, m, efConstruction, nonFilterableKeys: nonFilterableMetadataKeys };
+      },
+      load: (loader) => {
+        const isCancelled = () => loader.isAbandoned;
+        return this.#records.load(() => loader, { only: namespace, isCancelled }).catch(rethrowReadFailed);
+      },
+    });
     this.#partitions.set(namespace, partition);
     return partition;
   }
 
   async #load(): Promise<void> {
-    this.#addPartition("").recorded = true;
     try {
-      for await (const namespace of this.#records.namespaces()) this.#addPartition(namespace).recorded = true;
-      for await (const vectors of this.#records.scan()) {
-        if (this.#gone) return;
-        for (const [namespace, group] of Map.groupBy(vectors, (vector) => vector.namespace)) {
-          const partition = this.#partitions.get(namespace);
-          if (!partition) throw new QuiverError("CORRUPTION", `Namespace "${namespace}" has vectors but no record`);
-          const keys = group.map(({ key }) => key);
-          partition.put(keys, concatenate(group, this.config.dimension), (i) => group[i]?.version ?? 0);
-        }
+      await this.#changes.load();
+      this.#addPartition("", this.#config.createdAt).recorded = true;
+      for await (const { name, createdAt } of this.#records.namespaces()) {
+        this.#addPartition(name, createdAt).recorded = true;
+      }
+      const loaders = new Map(this.#partitions.entries().map(([name, { set }]) => [name, new SetLoader(set)]));
+      const loaderOf = (namespace: string) => {
+        const loader = loaders.get(namespace);
+        if (loader) return loader;
+        throw new QuiverError("CORRUPTION", `Namespace "${namespace}" has vectors but no record`);
+      };
+      await this.#records.load(loaderOf, { isCancelled: () => this.#gone !== undefined });
+      if (this.#gone) return;
+      for (const loader of loaders.values()) {
+        loader.finish();
+        this.usage.add(loader.set.size, loader.set.bytes);
       }
     } catch (error) {
       throw readFailed(error);
@@ -272,42 +386,46 @@ export class VectorIndex {
     this.#state = "loaded";
     for (const partition of this.#partitions.values()) this.#builder.notice(partition);
   }
+
+  /** Gives the disk space of what was overwritten and deleted back, in the background, once that is worth its work. */
+  #compactWhenDue(garbage: number): void {
+    this.#garbage += garbage;
+    if (this.#compacting || this.#garbage < Math.max(GARBAGE_MIN, this.usage.bytes * GARBAGE_SHARE)) return;
+    this.#compacting = true;
+    this.#garbage = 0;
+    const { database } = this.#store;
+    database
+      .flush(this.columnFamily)
+      .then(() => database.compact(this.columnFamily))
+      // The store hears of faults by itself; what was not compacted is compacted another time.
+      .catch(() => {})
+      .finally(() => {
+        this.#compacting = false;
+      });
+  }
+
+  #property(name: string): number {
+    return Number(this.#store.database.property(this.columnFamily, name) ?? 0);
+  }
 }
 
 function configOf({ columnFamily: _, ...config }: IndexRecord): Index {
   return config;
 }
 
+function namespaceOf({ namespace, set, createdAt }: Partition): Namespace {
+  return { name: namespace, vectorCount: set.size, createdAt };
+}
+
+function namespaceNotFound({ bucket, index }: Index, namespace: string): QuiverError {
+  return new QuiverError("NAMESPACE_NOT_FOUND", `Namespace "${namespace}" does not exist`, {
+    resource: { type: "namespace", name: `${bucket}/${index}/${namespace}` },
+  });
+}
+
 /** What a read saw: at least what memory showed, and every write up to the newest that it returns. */
 function lsnOf(shown: number, vectors: readonly Vector[]): number {
   return vectors.reduce((lsn, { version }) => Math.max(lsn, version), shown);
-}
-
-/** The topK nearest of all; vectors at the same distance as the last one are compared by key, too. */
-async function searchExactly(partition: Partition, data: Float32Array, topK: number) {
-  for (let k = topK + 1; ; k *= 2) {
-    const result = await partition.search(data, { k: Math.min(k, SEARCH_K_MAX), exact: true });
-    const { found } = result;
-    const tiesMayGoOn = found.length >= k && found[topK - 1]?.distance === found[k - 1]?.distance;
-    if (tiesMayGoOn && k < SEARCH_K_MAX) continue;
-    return { ...result, found: found.sort(byDistanceThenKey).slice(0, topK) };
-  }
-}
-
-/** What the native search allows. */
-const SEARCH_K_MAX = 20_000;
-
-function byDistanceThenKey(a: Found, b: Found): number {
-  return a.distance - b.distance || Buffer.compare(Buffer.from(a.key), Buffer.from(b.key));
-}
-
-function concatenate(vectors: readonly { data: Float32Array }[], dimension: number): Float32Array {
-  const all = new Float32Array(vectors.length * dimension);
-  for (const [i, { data }] of vectors.entries()) {
-    if (data.length !== dimension) throw new QuiverError("CORRUPTION", `A vector has ${data.length} values`);
-    all.set(data, i * dimension);
-  }
-  return all;
 }
 
 function rethrowReadFailed(error: unknown): never {
