@@ -31,7 +31,16 @@ export async function buildServer(config: Config, log: Log): Promise<Server> {
   const engine = await openEngine(config, log);
   const shutdown = new AbortController();
   const scope = { region: config.region, account: config.account };
-  const api = createServices(createService(engine, scope, ratesOf(config)));
+  const service = createService(engine, {
+    scope,
+    rateLimits: ratesOf(config),
+    onBackgroundError: (message, err) => log.error({ err }, message),
+  });
+  await service.jobs.resume().catch(async (error: unknown) => {
+    await engine.close();
+    throw error;
+  });
+  const api = createServices(service);
   const health = createHealth({
     services: api.map(({ service }) => service.typeName),
     state: () => readinessOf(engine),
@@ -59,7 +68,7 @@ export async function buildServer(config: Config, log: Log): Promise<Server> {
     },
     async close() {
       shutdown.abort();
-      await port?.drain(DRAIN_MS);
+      await Promise.all([service.jobs.close(), port?.drain(DRAIN_MS)]);
       await engine.close();
     },
   };

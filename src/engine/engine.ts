@@ -268,6 +268,7 @@ export type JobState = "running" | "completed" | "failed" | "cancelled";
 export interface StoredError {
   readonly reason: Reason;
   readonly message: string;
+  readonly metadata: Readonly<Record<string, string>>;
   readonly violations: readonly FieldViolation[];
 }
 
@@ -275,7 +276,11 @@ export interface StoredError {
 export interface JobRecord {
   readonly jobId: string;
   readonly partition: PartitionRef;
+  /** Tells the index that the job was started for from one that is created again under its name. */
+  readonly indexCreatedAt: number;
   readonly state: JobState;
+  /** What it was stored with, and how many parts of it are done. */
+  readonly parts: { readonly count: number; readonly done: number; readonly bytes: number };
   readonly total: number;
   readonly successful: number;
   readonly failed: number;

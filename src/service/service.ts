@@ -2,6 +2,7 @@ import type { Engine } from "../engine/engine.ts";
 import { Admin } from "./admin.ts";
 import { Buckets } from "./buckets.ts";
 import { Indexes } from "./indexes.ts";
+import { Jobs } from "./jobs.ts";
 import type { ArnScope } from "./names.ts";
 import { Namespaces } from "./namespaces.ts";
 import { type RateLimits, Rates } from "./rates.ts";
@@ -14,18 +15,28 @@ export interface Service {
   readonly indexes: Indexes;
   readonly namespaces: Namespaces;
   readonly vectors: Vectors;
+  /** Call `resume` before anything else, and `close` before the engine is closed. */
+  readonly jobs: Jobs;
   readonly tags: Tags;
   readonly admin: Admin;
 }
 
-/** Without `rateLimits` callers may go as fast as they can. */
-export function createService(engine: Engine, scope: ArnScope, rateLimits?: RateLimits): Service {
+export interface ServiceOptions {
+  readonly scope: ArnScope;
+  /** Absent: callers may go as fast as they can. */
+  readonly rateLimits?: RateLimits;
+  /** Hears of background work that failed and what that means. */
+  readonly onBackgroundError: (message: string, error: unknown) => void;
+}
+
+export function createService(engine: Engine, { scope, rateLimits, onBackgroundError }: ServiceOptions): Service {
   const rates = new Rates(rateLimits);
   return {
     buckets: new Buckets(engine, scope, rates),
     indexes: new Indexes(engine, scope, rates),
     namespaces: new Namespaces(engine, scope, rates),
     vectors: new Vectors(engine, scope),
+    jobs: new Jobs({ engine, scope, rates, onError: onBackgroundError }),
     tags: new Tags(engine, scope, rates),
     admin: new Admin(engine, scope),
   };

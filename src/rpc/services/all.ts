@@ -10,6 +10,7 @@ import { defineService, type RpcService } from "../define-service.ts";
 import { adminService } from "./admin-service.ts";
 import { bucketService } from "./bucket-service.ts";
 import { indexService } from "./index-service.ts";
+import { jobService } from "./job-service.ts";
 import { tagService } from "./tag-service.ts";
 import { vectorService } from "./vector-service.ts";
 
@@ -20,7 +21,7 @@ export function createServices(service: Service): RpcService[] {
     defineService(IndexService, indexService(service)),
     defineService(NamespaceService, {}),
     defineService(VectorService, vectorService(service)),
-    defineService(JobService, {}),
+    defineService(JobService, jobService(service)),
     defineService(TagService, tagService(service)),
     defineService(AdminService, adminService(service)),
   ];
