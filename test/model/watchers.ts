@@ -1,0 +1,114 @@
+import assert from "node:assert/strict";
+import type { Vector } from "../../gen/quiver/v1/resources_pb.ts";
+import type { Clients } from "../support/protocols.ts";
+import { isServed } from "../support/served.ts";
+import { until } from "../support/until.ts";
+import { assertVectors } from "./compare.ts";
+import { compareKeys, type Model, type Place } from "./model.ts";
+import { reasonOf } from "./operation.ts";
+
+const DEADLINE_MS = 30_000;
+
+/** Watches namespaces, resumes after restarts, and keeps what the changes add up to. */
+export class Watchers {
+  readonly #watches = new Map<string, Watch>();
+  #clients: Clients;
+
+  constructor(clients: Clients) {
+    this.#clients = clients;
+  }
+
+  /** Begins with the write `fromLsn`, which is not later than the next one. */
+  open(place: Place, fromLsn: bigint): void {
+    if (!isServed("VectorService/WatchVectors")) return;
+    const watch = new Watch(place, fromLsn);
+    this.#watches.set(JSON.stringify(place), watch);
+    watch.start(this.#clients);
+  }
+
+  /** Ends the watches of an index. */
+  async close({ bucket, index }: Pick<Place, "bucket" | "index">): Promise<void> {
+    for (const [name, watch] of this.#watches) {
+      if (watch.place.bucket !== bucket || watch.place.index !== index) continue;
+      this.#watches.delete(name);
+      await watch.stop();
+    }
+  }
+
+  /** Resumes every watch with a server that has started again. */
+  async resume(clients: Clients): Promise<void> {
+    this.#clients = clients;
+    for (const watch of this.#watches.values()) {
+      await watch.stop();
+      watch.start(clients);
+    }
+  }
+
+  async stop(): Promise<void> {
+    for (const watch of this.#watches.values()) await watch.stop();
+  }
+
+  /** Waits until every watch has seen the last write, then compares what it has seen with the model. */
+  async assertSettled(model: Model): Promise<number> {
+    for (const watch of this.#watches.values()) await watch.assertSettled(model);
+    return this.#watches.size;
+  }
+}
+
+class Watch {
+  readonly place: Place;
+  readonly #vectors = new Map<string, Vector>();
+  /** The first write that was not seen whole. */
+  #next: bigint;
+  #abort = new AbortController();
+  #reading = Promise.resolve();
+  #failure: unknown;
+
+  constructor(place: Place, fromLsn: bigint) {
+    this.place = place;
+    this.#next = fromLsn;
+  }
+
+  start(clients: Clients): void {
+    this.#abort = new AbortController();
+    this.#reading = this.#read(clients, this.#abort.signal).catch((error: unknown) => {
+      const reason = reasonOf(error);
+      if (error instanceof assert.AssertionError || (reason && reason !== "SHUTTING_DOWN")) this.#failure = error;
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#abort.abort();
+    await this.#reading;
+  }
+
+  async #read(clients: Clients, signal: AbortSignal): Promise<void> {
+    const { bucket, index, namespace } = this.place;
+    const where = { vectorBucketName: bucket, indexName: index, namespace };
+    const request = { ...where, fromLsn: this.#next, returnData: true, returnMetadata: true };
+    let last = this.#next;
+    for await (const { lsn, change } of clients.vectors.watchVectors(request, { signal })) {
+      assert.ok(change === undefined ? lsn >= this.#next - 1n : lsn >= last, `change of ${lsn} after ${last}`);
+      if (change === undefined) {
+        this.#next = lsn + 1n;
+        last = this.#next;
+        continue;
+      }
+      last = lsn;
+      if (change.change.case === "put") this.#vectors.set(change.change.value.key, change.change.value);
+      else this.#vectors.delete(change.change.value ?? "");
+    }
+  }
+
+  async assertSettled(model: Model): Promise<void> {
+    const partition = model.findPartition(this.place);
+    assert.ok(partition, `${JSON.stringify(this.place)} is watched but not there`);
+    const deadline = Date.now() + DEADLINE_MS;
+    await until(() => this.#next > partition.lsn || this.#failure !== undefined || Date.now() > deadline);
+    if (this.#failure !== undefined) throw this.#failure;
+    const where = `the watch of ${JSON.stringify(this.place)}`;
+    assert.ok(this.#next > partition.lsn, `${where} came to ${this.#next} only, the last write is ${partition.lsn}`);
+    const seen = [...this.#vectors.values()].sort((a, b) => compareKeys(a.key, b.key));
+    assertVectors(seen, partition.sorted(), { returnData: true, returnMetadata: true });
+  }
+}
