@@ -98,14 +98,6 @@ export class ChangeLog {
     this.#publish(lsn, undefined);
   }
 
-  /** Shows a write whose vectors are too many to keep whole: watches read it from the disk. */
-  publishLogged(lsn: number): void {
-    if (this.#gone) return;
-    this.#ring.clear(lsn);
-    this.#wakeAll();
-    this.#log.trimWhenDue();
-  }
-
   /**
    * The changes of a namespace from an lsn on, without end; first the position itself as an event without a change.
    * Changes that memory still has come each; of older ones, puts that a later write has replaced are left out. Fails
