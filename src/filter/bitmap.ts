@@ -40,6 +40,16 @@ export function unite(target: Uint32Array, other: Uint32Array): void {
   for (let i = 0; i < end; i++) target[i] = (target[i] as number) | (other[i] as number);
 }
 
+/** Adds to `target` what is in `all` but not in `without`, the first word of both being the target's word `from`. */
+export function uniteDifference(target: Uint32Array, all: Uint32Array, without: Uint32Array, from: number): void {
+  const end = Math.min(target.length - from, all.length);
+  const both = Math.min(end, without.length);
+  for (let i = 0; i < both; i++) {
+    target[from + i] = (target[from + i] as number) | ((all[i] as number) & ~(without[i] as number));
+  }
+  for (let i = Math.max(both, 0); i < end; i++) target[from + i] = (target[from + i] as number) | (all[i] as number);
+}
+
 /** Sets each bit that is not set, and clears the others, up to the end. */
 export function complement(target: Uint32Array): void {
   for (let i = 0; i < target.length; i++) target[i] = ~(target[i] as number);

@@ -4,6 +4,7 @@ import { MetadataIndex } from "../../src/engine/embedded/metadata-index.ts";
 import type { Metadata, MetadataValue } from "../../src/engine/engine.ts";
 import { clearBit, countBits, hasBit, ordinalsOf, setBit } from "../../src/filter/bitmap.ts";
 import { matches } from "../../src/filter/evaluate.ts";
+import { FILTER_LIMITS } from "../../src/filter/limits.ts";
 import { parseFilter } from "../../src/filter/parse.ts";
 import { Random } from "../support/random.ts";
 
@@ -22,7 +23,7 @@ test(`${FILTERS} random filters select what they mean, over metadata that change
     for (let j = 0; j < size; j++) world.put();
     for (let j = 0; j < FILTERS_PER_WORLD; j++) {
       for (let change = random.below(20); change > 0; change--) world.change();
-      const selected = world.check(randomFilter(random, 8));
+      const selected = world.check(randomFilter(random));
       if (selected > 0 && selected < world.size) some++;
     }
   }
@@ -199,15 +200,22 @@ function randomMetadata(random: Random): Metadata {
   return Object.fromEntries(entries);
 }
 
-/** At most `levels` deep. */
-function randomFilter(random: Random, levels: number): Json {
+/** Within the limits: each node takes two characters at least. */
+function randomFilter(random: Random): Json {
+  for (;;) {
+    const filter = randomLevels(random, FILTER_LIMITS.filterDepthMax);
+    if (JSON.stringify(filter).length <= FILTER_LIMITS.filterNodesMax) return filter;
+  }
+}
+
+function randomLevels(random: Random, levels: number): Json {
   return Object.fromEntries(
     randomList(random, 1, () => random.below(100))
       .slice(0, 1 + random.below(2))
       .map((kind): [string, unknown] => {
         if (levels > 1 && kind < 15) return ["$and", filters(random, levels)];
         if (levels > 1 && kind < 40) return ["$or", filters(random, levels)];
-        if (levels > 1 && kind < 50) return ["$not", randomFilter(random, levels - 1)];
+        if (levels > 1 && kind < 50) return ["$not", randomLevels(random, levels - 1)];
         const key = random.pick(KEYS);
         return levels > 1 && kind < 90 ? [key, randomCondition(random, levels - 1)] : [key, randomScalar(random)];
       }),
@@ -215,7 +223,7 @@ function randomFilter(random: Random, levels: number): Json {
 }
 
 function filters(random: Random, levels: number): Json[] {
-  return randomList(random, 1, () => randomFilter(random, levels - 1)).slice(0, 3);
+  return randomList(random, 1, () => randomLevels(random, levels - 1)).slice(0, 3);
 }
 
 function randomCondition(random: Random, levels: number): Json {

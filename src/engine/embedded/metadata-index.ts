@@ -140,7 +140,7 @@ class Field {
   }
 
   #addNumber(ordinal: number, value: number, listed: boolean): void {
-    const numbers = (listed ? this.#listedNumbers : this.#numbers) ?? new NumberPostings();
+    const numbers = (listed ? this.#listedNumbers : this.#numbers) ?? new NumberPostings({ oncePerOrdinal: !listed });
     if (listed) this.#listedNumbers = numbers;
     else this.#numbers = numbers;
     const before = numbers.isEmpty ? 0 : numbers.bytes;
