@@ -11,6 +11,7 @@ import { adminService } from "./admin-service.ts";
 import { bucketService } from "./bucket-service.ts";
 import { indexService } from "./index-service.ts";
 import { jobService } from "./job-service.ts";
+import { namespaceService } from "./namespace-service.ts";
 import { tagService } from "./tag-service.ts";
 import { vectorService } from "./vector-service.ts";
 
@@ -19,7 +20,7 @@ export function createServices(service: Service): RpcService[] {
   return [
     defineService(BucketService, bucketService(service)),
     defineService(IndexService, indexService(service)),
-    defineService(NamespaceService, {}),
+    defineService(NamespaceService, namespaceService(service)),
     defineService(VectorService, vectorService(service)),
     defineService(JobService, jobService(service)),
     defineService(TagService, tagService(service)),
