@@ -95,3 +95,26 @@ test("what a crash left of a deletion is removed at the next start", async (t) =
   assert.deepEqual(after.columnFamilies(), [{ name: "default", id: 0 }]);
   await after.close();
 });
+
+test("data of the first format opens as it is, and data of a later one is refused untouched", async (t) => {
+  const path = temporaryDirectory(t);
+  await store(path);
+  const setFormat = async (version: number) => {
+    const database = await openDatabase(path);
+    const batch = new WriteBatch();
+    batch.put(0, Uint8Array.of(0x00), Uint8Array.of(version, 0, 0, 0));
+    await database.write(batch.bytes());
+    await database.close();
+  };
+  await setFormat(1);
+  const engine = await openEmbeddedEngine({ path, onBackgroundError: () => {} });
+  const ref = { bucket: "b", index: "i", namespace: "" };
+  const { vectors } = await engine.getVectors(ref, ["k"], { data: true, metadata: true });
+  assert.deepEqual(vectors[0]?.data, Float32Array.of(1, 2));
+  await engine.close();
+  await setFormat(99);
+  const refused = openEmbeddedEngine({ path, onBackgroundError: () => {} });
+  await assert.rejects(refused, { reason: "CORRUPTION", message: /format version 99/ });
+  await setFormat(2);
+  await (await openEmbeddedEngine({ path, onBackgroundError: () => {} })).close();
+});
