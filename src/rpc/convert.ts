@@ -64,13 +64,12 @@ function toVectorData(data: Float32Array) {
   return { float32: Array.from(data) };
 }
 
-/** A vector to store. Sparse values that are none count as absent. */
+/** A vector to store. */
 export function toVectorInput({ key, data, sparse, metadata, ifVersion }: Vector): domain.VectorInput {
-  const hasSparse = sparse !== undefined && (sparse.indices.length > 0 || sparse.values.length > 0);
   return {
     key,
     ...(data && { data: fromFloats(data.float32) }),
-    ...(hasSparse && { sparse: fromSparse(sparse) }),
+    ...(sparse && { sparse: fromSparse(sparse) }),
     metadata: (metadata ?? {}) as domain.Metadata,
     ...(ifVersion !== undefined && { ifVersion: Number(ifVersion) }),
   };
