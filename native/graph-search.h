@@ -16,6 +16,7 @@ struct SearchRequest {
   size_t efSearch;
   bool exact;
   std::optional<std::vector<uint32_t>> allowed;
+  std::vector<uint32_t> without;  // an ordinal per query, or empty
   size_t visitBudget;
 };
 
@@ -83,7 +84,7 @@ class Search : public std::enable_shared_from_this<Search> {
   void start() {
     pool_.post([self = shared_from_this()] {
       self->guarded([&] {
-        self->view_ = self->graph_->view(self->request_.allowed ? self->request_.allowed->size() * 32 : 0);
+        self->view_ = self->graph_->view(self->ordinalsEnd());
         std::vector<uint32_t> queries(self->request_.count);
         for (size_t i = 0; i < queries.size(); ++i) queries[i] = static_cast<uint32_t>(i);
         if (self->request_.exact) self->listAllowedSlots();
@@ -193,6 +194,27 @@ class Search : public std::enable_shared_from_this<Search> {
     return ordinal / 32 < words.size() && (words[ordinal / 32] >> ordinal % 32 & 1) != 0;
   }
 
+  // No ordinal from here on is looked up.
+  size_t ordinalsEnd() const {
+    size_t end = request_.allowed ? request_.allowed->size() * 32 : 0;
+    for (uint32_t ordinal : request_.without) end = std::max<size_t>(end, size_t{ordinal} + 1);
+    return end;
+  }
+
+  bool isLeftOut(uint32_t query, uint32_t ordinal) const {
+    return !request_.without.empty() && request_.without[query] == ordinal;
+  }
+
+  // The live slot that the walk of a query must not go through.
+  uint32_t hiddenSlot(uint32_t query) const {
+    if (request_.without.empty()) return noSlot;
+    const uint32_t ordinal = request_.without[query];
+    const size_t page = ordinal / LocationTable::pageSize;
+    if (page >= view_.pages.size() || view_.pages[page] == nullptr) return noSlot;
+    const Location location = view_.pages[page]->at(ordinal);
+    return location < view_.slots && !graph_->isDeleted(location) ? location : noSlot;
+  }
+
   void walk(uint32_t query) {
     InRoom room(graph_->rooms(), Room::search);
     Hnsw& graph = *graph_->graph();
@@ -202,16 +224,18 @@ class Search : public std::enable_shared_from_this<Search> {
     size_t compared = 1;
     Near at = {0, graph.enterpoint_node_};
     at.distance = graph.distance(vector, at.slot);
-    at = graph.descend<false>(vector, at, graph.maxlevel_, 0, compared);
+    const uint32_t hidden = hiddenSlot(query);
+    at = graph.descend<false>(vector, at, graph.maxlevel_, 0, compared, hidden);
     const auto all = [](uint32_t) { return true; };
-    const auto live = [&](uint32_t slot) { return slot < view_.slots && !graph_->isDeleted(slot); };
+    const auto live = [&](uint32_t slot) { return slot < view_.slots && slot != hidden && !graph_->isDeleted(slot); };
     const auto allowed = [&](uint32_t slot) { return live(slot) && isAllowed(graph.ordinalAt(slot)); };
     const auto go = [&](const auto& accept) {
-      return graph.walk<false>(scratch, vector, at, 0, ef, request_.visitBudget, compared, accept);
+      return graph.walk<false>(scratch, vector, at, 0, ef, request_.visitBudget, compared, accept, hidden);
     };
-    const bool isPlain = !request_.allowed && view_.indexed == graph.count();
+    const bool isPlain = !request_.allowed && hidden == noSlot && view_.indexed == graph.count();
     const bool ended = request_.allowed ? go(allowed) : isPlain ? go(all) : go(live);
-    const size_t enough = std::min(request_.k, request_.allowed ? request_.k : view_.indexed);
+    const size_t eligible = view_.indexed - (hidden == noSlot ? 0 : 1);
+    const size_t enough = std::min(request_.k, request_.allowed ? request_.k : eligible);
     std::lock_guard<std::mutex> lock(mutex_);
     compared_[query] += compared;
     if (!ended || scratch.best.size() < enough) {
@@ -264,7 +288,7 @@ class Search : public std::enable_shared_from_this<Search> {
           const float d = graph_->distance(vector, vectorAt(rows[j]));
           if (d > found[i].bound()) continue;
           const uint32_t ordinal = ordinalAt(rows[j]);
-          if (ordinal != nowhere) found[i].offer({d, ordinal});
+          if (ordinal != nowhere && !isLeftOut(queries[i], ordinal)) found[i].offer({d, ordinal});
         }
       }
     }

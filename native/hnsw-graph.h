@@ -24,6 +24,8 @@ struct GraphSettings {
   uint32_t seed;
 };
 
+constexpr uint32_t noSlot = 0xFFFFFFFF;
+
 // A node and its distance as the graph orders: squared for euclidean, minus the inner product for the others.
 struct Near {
   float distance;
@@ -160,9 +162,9 @@ class Hnsw : public hnswlib::HierarchicalNSW<float> {
     }
   }
 
-  // Greedy walk through the levels above `to`.
+  // Greedy walk through the levels above `to`, past `hidden`.
   template <bool locked>
-  Near descend(const float* query, Near at, int from, int to, size_t& compared) {
+  Near descend(const float* query, Near at, int from, int to, size_t& compared, uint32_t hidden = noSlot) {
     Scratch& scratch = Scratch::ofThread();
     for (int level = from; level > to; --level) {
       for (bool nearer = true; nearer;) {
@@ -171,6 +173,7 @@ class Hnsw : public hnswlib::HierarchicalNSW<float> {
         const uint32_t* links = linksOf<locked>(scratch, at.slot, level, size);
         compared += size;
         for (size_t i = 0; i < size; ++i) {
+          if (links[i] == hidden) continue;
           const float d = distance(query, links[i]);
           if (d < at.distance) {
             at = {d, links[i]};
@@ -183,16 +186,17 @@ class Hnsw : public hnswlib::HierarchicalNSW<float> {
   }
 
   // Algorithm 2 of the paper: leaves the up to `ef` nearest accepted nodes in scratch.best. False when more than
-  // `budget` nodes would have to be visited.
+  // `budget` nodes would have to be visited. Goes past `hidden`, unless it is the entry.
   template <bool locked, typename Accept>
   bool walk(Scratch& scratch, const float* query, Near entry, int level, size_t ef, size_t budget, size_t& compared,
-            Accept accept) {
+            Accept accept, uint32_t hidden = noSlot) {
     std::vector<Near>& candidates = scratch.candidates;
     std::vector<Near>& best = scratch.best;
     candidates.assign(1, entry);
     best.clear();
     scratch.begin(max_elements_);
     scratch.visit(entry.slot);
+    if (hidden != noSlot) scratch.visit(hidden);
     if (accept(entry.slot)) best.push_back(entry);
     size_t visits = 1;
     while (!candidates.empty()) {

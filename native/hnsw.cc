@@ -219,6 +219,7 @@ SearchRequest requestArguments(const Call& call) {
   napi_value exact = property(env, options, "exact");
   request.exact = !isUndefined(env, exact) && booleanArgument(env, exact, "exact");
   napi_value allowed = property(env, options, "allowed");
+  napi_value without = property(env, options, "without");
 
   // No JavaScript runs from here on.
   const std::shared_ptr<VectorGraph>& graph = graphOf(call);
@@ -236,6 +237,14 @@ SearchRequest requestArguments(const Call& call) {
   if (request.count * request.k > resultsMost) {
     invalid("k must be at most " + std::to_string(resultsMost / request.count) + " for " +
             std::to_string(request.count) + " queries");
+  }
+  if (!isUndefined(env, without)) {
+    const Span<uint32_t> ordinals = arrayArgument<uint32_t>(env, without, "without");
+    if (ordinals.size != request.count) {
+      invalid("without must hold an ordinal for each of " + std::to_string(request.count) + " queries, not " +
+              std::to_string(ordinals.size));
+    }
+    request.without.assign(ordinals.data, ordinals.data + ordinals.size);
   }
   request.queries = queriesArgument(*graph, queries, request.count, "queries");
   return request;

@@ -49,6 +49,11 @@ export interface SearchOptions {
   /** A bitmap: only ordinals whose bit is set (word ordinal >> 5, bit ordinal & 31) are eligible. Beyond its end: not set. */
   allowed?: Uint32Array;
   /**
+   * An ordinal for each query, which is answered as if that vector were not there: the walk does not go through it
+   * either, as it does not for a query that is not stored. Ordinals that are not held are passed over.
+   */
+  without?: Uint32Array;
+  /**
    * Most vectors that the walk through level 0 of the graph may visit per query, 1 to 2^32 - 1; a query that needs more is
    * answered by the exact scan instead. Default: no budget.
    */

@@ -118,6 +118,10 @@ test("Searches, builds and saves with wrong arguments are refused", async () => 
       query,
       { k: 1, allowed },
     ]),
+    ...[null, [1], new Int32Array(1), new Uint32Array(0), new Uint32Array(2)].map((without): [unknown, unknown] => [
+      query,
+      { k: 1, without },
+    ]),
   ];
   for (const [queries, search] of wrong)
     await assert.rejects(loosely(graph.search).call(graph, queries, search), isInvalid);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createGraph, type Graph, type Metric } from "../../native/hnsw.ts";
 import { Random } from "../support/random.ts";
-import { bitmapOf, clustered, effort, recall, resultsOf, sequence } from "./hnsw-data.ts";
+import { bitmapOf, clustered, concatenate, effort, recall, resultsOf, sequence } from "./hnsw-data.ts";
 
 const dimension = 32;
 
@@ -60,6 +60,49 @@ test("A batch answers as its queries do one by one", async (t) => {
       assert.equal(batch.compared[i], single.compared[0]);
     }
   }
+  graph.dispose();
+});
+
+test("A vector that a query leaves out is neither found nor walked through", async (t) => {
+  const random = new Random();
+  t.diagnostic(`seed ${random.seed}`);
+  const [graph] = await built(random, 5_000);
+  graph.add(
+    Uint32Array.from(sequence(50), (i) => 6_000 + i),
+    clustered(random, 50, dimension),
+  );
+  graph.remove(Uint32Array.from(sequence(100)));
+  const without = Uint32Array.from([...sequence(50).map((i) => 100 + 90 * i), ...sequence(50).map((i) => 6_000 + i)]);
+  const queries = concatenate(Array.from(without, (ordinal) => graph.get(ordinal) as Float32Array));
+  const allowed = bitmapOf(sequence(6_050).filter((ordinal) => ordinal % 2 === 0));
+  for (const filter of [{}, { allowed }]) {
+    const all = await graph.search(queries, { k: 11, exact: true, ...filter });
+    const exact = await graph.search(queries, { k: 10, exact: true, without, ...filter });
+    const found = await graph.search(queries, { k: 10, efSearch: 1_000, without, ...filter });
+    for (const [i, ordinal] of without.entries()) {
+      const others = resultsOf(all, i).filter((hit) => hit.ordinal !== ordinal);
+      assert.deepEqual(resultsOf(exact, i), others.slice(0, 10));
+      assert.ok(resultsOf(found, i).every((hit) => hit.ordinal !== ordinal));
+    }
+    assert.ok(recall(exact, found) > 0.95);
+    assert.ok(found.exact.every((flag) => flag === 0));
+  }
+  const everything = await graph.search(queries, { k: 4_950, efSearch: 4_950, without });
+  assert.ok(everything.counts.every((count) => count === 4_949));
+  // Dead and unknown ordinals leave nothing out.
+  const one = queries.subarray(0, dimension);
+  const plain = await graph.search(one, { k: 10 });
+  for (const ordinal of [5, 5_999, 2 ** 32 - 1]) {
+    const same = await graph.search(one, { k: 10, without: Uint32Array.of(ordinal) });
+    assert.deepEqual(resultsOf(same, 0), resultsOf(plain, 0));
+  }
+  // Alone in its graph.
+  const single = createGraph({ dimension, metric: "euclidean" });
+  single.add(Uint32Array.of(3), one);
+  await single.build(1);
+  assert.equal((await single.search(one, { k: 1, without: Uint32Array.of(3) })).ordinals.length, 0);
+  assert.equal((await single.search(one, { k: 1, without: Uint32Array.of(4) })).ordinals.length, 1);
+  single.dispose();
   graph.dispose();
 });
 
