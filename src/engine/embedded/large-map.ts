@@ -4,8 +4,13 @@
  */
 export class LargeMap<Key, Value> {
   readonly #first = new Map<Key, Value>();
-  /** Full ones are looked through one by one, so many entries cost time in proportion to their multiple of the limit. */
+  /** What does not fit into the first; looked through one after the other. */
   #more: Map<Key, Value>[] | undefined;
+  readonly #entriesPerMap: number;
+
+  constructor(entriesPerMap = ENTRIES_PER_MAP) {
+    this.#entriesPerMap = entriesPerMap;
+  }
 
   get(key: Key): Value | undefined {
     return this.#holder(key)?.get(key);
@@ -25,9 +30,9 @@ export class LargeMap<Key, Value> {
   }
 
   #withRoom(): Map<Key, Value> {
-    if (this.#first.size < ENTRIES_MAX) return this.#first;
+    if (this.#first.size < this.#entriesPerMap) return this.#first;
     this.#more ??= [];
-    let map = this.#more.find((each) => each.size < ENTRIES_MAX);
+    let map = this.#more.find((each) => each.size < this.#entriesPerMap);
     if (!map) {
       map = new Map();
       this.#more.push(map);
@@ -36,4 +41,4 @@ export class LargeMap<Key, Value> {
   }
 }
 
-const ENTRIES_MAX = 2 ** 23;
+const ENTRIES_PER_MAP = 2 ** 23;
