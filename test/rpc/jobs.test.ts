@@ -93,6 +93,49 @@ test("an upload is refused whole when the request itself is wrong", async (t) =>
   assert.deepEqual([job.state, job.total, job.successful], [JobState.COMPLETED, 2n, 2n]);
 });
 
+test("an upload that would pass the quota is refused before a job starts, and says by how much", async (t) => {
+  const random = new Random();
+  const clients = connect(await startServer(t, ["--max-vectors-per-index", "100"]));
+  await createIndex(clients, "i");
+  const { jobs } = clients;
+  const upload = (from: number, count: number) =>
+    jobs.startUpload({
+      ...index,
+      vectors: Array.from({ length: count }, (_, i) => goodVector(`k${from + i}`, random)),
+    });
+  await finished(jobs, (await upload(0, 80)).job?.jobId);
+  await assert.rejects(upload(60, 41), (error) => {
+    const [info] = ConnectError.from(error).findDetails(ErrorInfoSchema);
+    assert.equal(info?.reason, "ITEM_LIMIT");
+    const { current, max, requested_new } = info?.metadata ?? {};
+    assert.deepEqual({ current, max, requested_new }, { current: "80", max: "100", requested_new: "21" });
+    return true;
+  });
+  assert.equal((await jobs.listJobs({})).jobs.length, 1);
+  const { job } = await upload(60, 40);
+  assert.equal((await finished(jobs, job?.jobId)).successful, 40n);
+});
+
+test("the errors of a job have their details in JSON, too", async (t) => {
+  const server = await startServer(t);
+  const { jobs } = await withIndex(server, DIMENSION);
+  const { job } = await jobs.startUpload({ ...index, vectors: [{ key: "a\u{1f3f9}", data: { float32: [1] } }] });
+  await finished(jobs, job?.jobId);
+  const response = await fetch(new URL("/quiver.v1.JobService/GetJob", server.url), {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ jobId: job?.jobId }),
+  });
+  const answer = (await response.json()) as { job: { errors: { key: string; status: { details: object[] } }[] } };
+  const [error] = answer.job.errors;
+  assert.equal(error?.key, "a\u{1f3f9}");
+  assert.deepEqual(error?.status.details[0], {
+    "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+    reason: "DIMENSION_MISMATCH",
+    domain: "quiver",
+  });
+});
+
 test("a job of which every vector is refused is completed", async (t) => {
   const { jobs } = await open(t);
   const { job } = await jobs.startUpload({ ...index, vectors: [{ key: "a" }, { key: "b" }] });
@@ -256,7 +299,11 @@ test("after a kill -9 in the middle a job goes on, counts exactly, and every suc
 });
 
 async function open(t: TestContext, dimension = DIMENSION): Promise<Clients> {
-  const clients = connect(await startServer(t));
+  return withIndex(await startServer(t), dimension);
+}
+
+async function withIndex(server: ServerProcess, dimension: number): Promise<Clients> {
+  const clients = connect(server);
   await createIndex(clients, "i", dimension);
   return clients;
 }
