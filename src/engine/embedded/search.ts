@@ -139,7 +139,7 @@ async function searchSparse(set: VectorSet, request: SearchRequest, sparse: Spar
   const { topK } = request;
   const index = set.sparse;
   if (!index) return { found: [], plan: { strategy: "exact", compared: 0, exact: true } };
-  const { ordinals, distances, compared, apart } = index.search(sparse, {
+  const { ordinals, distances, compared, apart } = await index.search(sparse, {
     eligible: eligibleOf(set, request),
     k: topK,
   });
@@ -159,7 +159,7 @@ async function searchHybrid(
   const denseWeight = target.denseWeight ?? 1;
   const sparseWeight = target.denseWeight === undefined ? 1 : 1 - target.denseWeight;
   const rest = eligibleOf(set, request);
-  const sharing = set.sparse?.search(sparse, { eligible: rest, k: undefined });
+  const sharing = await set.sparse?.search(sparse, { eligible: rest, k: undefined });
   const ordinals = sharing?.ordinals ?? new Uint32Array();
   for (const ordinal of ordinals) clearBit(rest, ordinal);
 

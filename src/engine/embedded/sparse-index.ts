@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { intersect, ordinalsOf, setBit, wordsFor } from "../../filter/bitmap.ts";
 import type { SparseData } from "../engine.ts";
 import { type Accumulator, SparsePostings } from "./sparse-postings.ts";
@@ -52,25 +53,35 @@ export class SparseIndex {
     this.#hold(ordinal);
   }
 
-  /** The eligible ordinals by their distance to the query, added up in float64 and rounded to float32 once. */
-  search(query: SparseData, { eligible, k }: SparseSearchOptions): SparseResults {
-    const words = Math.min(eligible.length, wordsFor(this.#ordinalsEnd));
-    const sums = takeSums(words);
-    const accumulator = { ...sums, eligible };
-    const { indices, values } = query;
-    for (let i = 0; i < indices.length; i++) {
-      this.#postings?.accumulate(indices[i] as number, values[i] as number, accumulator);
-    }
-    const touched = sums.touched.subarray(0, words);
+  /**
+   * The eligible ordinals by their distance to the query, added up in float64 and rounded to float32 once. Lets other work
+   * have its turn every few milliseconds: `eligible` must not change, nor hold what is added meanwhile.
+   */
+  async search(query: SparseData, options: SparseSearchOptions): Promise<SparseResults> {
+    const words = Math.min(options.eligible.length, wordsFor(this.#ordinalsEnd));
+    const eligible = options.eligible.subarray(0, words);
     const apart = this.#holders.slice(0, words);
+    const sums = takeSums(words);
+    await this.#accumulate(query, { ...sums, eligible });
+    const touched = sums.touched.subarray(0, words);
     intersect(apart, eligible);
     for (let word = 0; word < words; word++) apart[word] = (apart[word] as number) & ~(touched[word] as number);
     const ordinals = ordinalsOf(touched);
     const distances = takeDistances(sums.scores, ordinals);
     touched.fill(0);
-    freeSums = sums;
-    const nearest = k === undefined ? { ordinals, distances } : nearestOf(ordinals, distances, k);
+    if (sums.touched.length > freeSums.touched.length) freeSums = sums;
+    const nearest = options.k === undefined ? { ordinals, distances } : nearestOf(ordinals, distances, options.k);
     return { ...nearest, compared: ordinals.length, apart };
+  }
+
+  async #accumulate({ indices, values }: SparseData, accumulator: Accumulator): Promise<void> {
+    let read = 0;
+    for (let i = 0; i < indices.length; i++) {
+      read += this.#postings?.accumulate(indices[i] as number, values[i] as number, accumulator) ?? 0;
+      if (read < TURN_ENTRIES) continue;
+      await setImmediate();
+      read = 0;
+    }
   }
 
   #hold(ordinal: number): void {
@@ -84,10 +95,13 @@ export class SparseIndex {
   }
 }
 
+/** Entries read before other work has its turn. */
+const TURN_ENTRIES = 500_000;
+
 type Sums = Omit<Accumulator, "eligible">;
 
-// One for all indexes, since one search runs at a time. Between searches it is all zeros, so a search costs what it
-// touches, and untouched pages take no memory: a Map would be slower for every search that is not tiny.
+// Kept for the next search, of whichever index. Between searches it is all zeros, so a search costs what it touches, and
+// pages that are never touched take no memory: a Map would be slower for every search that is not tiny.
 let freeSums: Sums = { touched: new Uint32Array(0), scores: new Float64Array(0) };
 
 function takeSums(words: number): Sums {

@@ -43,33 +43,27 @@ export class SparsePostings {
     words[slot + COUNT] = count + 1;
   }
 
-  /** Adds factor * weight to the score of each eligible ordinal of a position, and marks it in `touched`. */
-  accumulate(position: number, factor: number, { eligible, touched, scores }: Accumulator): void {
+  /**
+   * Adds factor * weight to the score of each eligible ordinal of a position, and marks it in `touched`. Returns how many
+   * entries were read.
+   */
+  accumulate(position: number, factor: number, accumulator: Accumulator): number {
     const table = this.#tableOf(position);
     const slot = table.slotOf(position);
     const count = table.words[slot + COUNT] as number;
-    if (count === 0) return;
-    const end = Math.min(eligible.length, touched.length);
-    const score = ({ words, floats }: Words, first: number, last: number) => {
-      for (let at = first; at < last; at += ENTRY_WORDS) {
-        const ordinal = words[at] as number;
-        const word = ordinal >>> 5;
-        const bit = 1 << (ordinal & 31);
-        if (word >= end || ((eligible[word] as number) & bit) === 0) continue;
-        touched[word] = (touched[word] as number) | bit;
-        scores[ordinal] = (scores[ordinal] as number) + (floats[at + 1] as number) * factor;
-      }
-    };
     if (count === 1) {
-      score(table, slot + HEAD, slot + HEAD + ENTRY_WORDS);
-      return;
+      accumulateSpan(table, { first: slot + HEAD, last: slot + HEAD + ENTRY_WORDS, factor }, accumulator);
+    } else if (count > 1) {
+      for (let block = table.words[slot + HEAD] as number; block !== NO_BLOCK; ) {
+        const segment = this.#segmentOf(block);
+        const at = wordOf(block);
+        const used = (segment.words[at + 1] as number) & 0xffff;
+        const span = { first: at + ENTRY_WORDS, last: at + used * ENTRY_WORDS, factor };
+        accumulateSpan(segment, span, accumulator);
+        block = segment.words[at] as number;
+      }
     }
-    for (let block = table.words[slot + HEAD] as number; block !== NO_BLOCK; ) {
-      const segment = this.#segmentOf(block);
-      const at = wordOf(block);
-      score(segment, at + ENTRY_WORDS, at + ((segment.words[at + 1] as number) & 0xffff) * ENTRY_WORDS);
-      block = segment.words[at] as number;
-    }
+    return count;
   }
 
   #tableOf(position: number): Table {
@@ -146,6 +140,26 @@ export interface Accumulator {
   readonly eligible: Uint32Array;
   readonly touched: Uint32Array;
   readonly scores: Float64Array;
+}
+
+interface Span {
+  /** Words of entries. */
+  readonly first: number;
+  readonly last: number;
+  readonly factor: number;
+}
+
+function accumulateSpan({ words, floats }: Words, { first, last, factor }: Span, accumulator: Accumulator): void {
+  const { eligible, touched, scores } = accumulator;
+  const end = Math.min(eligible.length, touched.length);
+  for (let at = first; at < last; at += ENTRY_WORDS) {
+    const ordinal = words[at] as number;
+    const word = ordinal >>> 5;
+    const bit = 1 << (ordinal & 31);
+    if (word >= end || ((eligible[word] as number) & bit) === 0) continue;
+    touched[word] = (touched[word] as number) | bit;
+    scores[ordinal] = (scores[ordinal] as number) + (floats[at + 1] as number) * factor;
+  }
 }
 
 const SLOT_WORDS = 4;
