@@ -51,14 +51,20 @@ export class Partition {
     return this.#disposed;
   }
 
+  /** True while a write is under way, or other work that holds writes back. */
+  get isWriting(): boolean {
+    return this.#writing > 0 || this.#pause !== undefined;
+  }
+
   /** True while vectors wait to be moved into a graph. */
   get wantsGraph(): boolean {
     return !this.#disposed && (this.#next?.isLoaded === true || this.#set.wantsGraph);
   }
 
-  /** True while the set should be built anew, without its dead. */
+  /** True while the set should be built anew: without its dead, or with parameters that were changed before it had a graph. */
   get wantsRebuild(): boolean {
-    return !this.#disposed && this.#next === undefined && this.#set.isWorn;
+    if (this.#disposed || this.#next !== undefined) return false;
+    return this.#set.isWorn || this.#set.isOutdated(this.#settings());
   }
 
   /** Bytes of the vectors that are not in the graph yet. */

@@ -1,4 +1,4 @@
-import { QuiverError } from "../../errors.ts";
+import type { QuiverError } from "../../errors.ts";
 import { countBits, ordinalsOf } from "../../filter/bitmap.ts";
 import type {
   BatchAnswer,
@@ -26,11 +26,11 @@ import { ChangeLog } from "./change-log.ts";
 import type { ChangeBudget } from "./change-ring.ts";
 import type { GraphBuilder } from "./graph-builder.ts";
 import { exportParts, type ListPage, listPage } from "./listing.ts";
-import { Partition } from "./partition.ts";
+import type { Partition } from "./partition.ts";
+import { namespaceNotFound, Partitions } from "./partitions.ts";
 import { Queries } from "./queries.ts";
 import { Records } from "./records.ts";
 import { RememberedWrites } from "./remembered-writes.ts";
-import { SetLoader } from "./set-loader.ts";
 import { readFailed, type Store } from "./store.ts";
 import type { Usage } from "./usage.ts";
 import { PartitionGone, Writes } from "./writes.ts";
@@ -66,7 +66,7 @@ export class VectorIndex {
   readonly #writes: Writes;
   readonly #queries: Queries;
   readonly #builder: GraphBuilder;
-  readonly #partitions = new Map<string, Partition>();
+  readonly #partitions: Partitions;
   readonly #loaded: Promise<void>;
   #garbage = 0;
   #compacting = false;
@@ -85,6 +85,7 @@ export class VectorIndex {
       allowsSparse: record.distanceMetric === "dot_product",
     });
     this.#records = records;
+    this.#partitions = new Partitions(records, () => this.#config);
     this.#changes = new ChangeLog({
       store,
       columnFamily,
@@ -123,16 +124,18 @@ export class VectorIndex {
   update(record: IndexRecord): void {
     this.#record = record;
     this.#config = configOf(record);
+    if (this.#state !== "loaded") return;
+    for (const partition of this.#partitions.values()) this.#builder.notice(partition);
   }
 
   get state(): IndexState {
     if (this.#state !== "loaded") return this.#state;
-    return this.#partitions.values().some((partition) => partition.wantsGraph) ? "building" : "ready";
+    return this.#partitions.all().some((partition) => partition.wantsGraph) ? "building" : "ready";
   }
 
   async put(namespace: string, vectors: readonly VectorInput[], options: PutOptions): Promise<{ lsn: number }> {
     return this.#write(
-      () => this.#partitionToWrite(namespace),
+      () => this.#partitions.getOrAdd(namespace),
       async (partition) => {
         await this.#builder.waitForRoom(partition);
         return this.#writes.put(partition, vectors, options);
@@ -144,26 +147,26 @@ export class VectorIndex {
   async assertRoom(namespace: string, vectors: readonly VectorInput[]): Promise<void> {
     await this.#ready();
     await this.usage.counted();
-    this.#writes.assertRoom(this.#partitions.get(namespace), vectors);
+    this.#writes.assertRoom(this.#partitions.find(namespace), vectors);
   }
 
   updateVectors(namespace: string, update: Update, options: UpdateOptions) {
     return this.#write(
-      () => this.#partition(namespace),
+      () => this.#partitions.get(namespace),
       (partition) => this.#writes.update(partition, update, options),
     );
   }
 
   delete(namespace: string, selection: Selection, options: WriteOptions) {
     return this.#write(
-      () => this.#partition(namespace),
+      () => this.#partitions.get(namespace),
       (partition) => this.#writes.delete(partition, selection, options),
     );
   }
 
   createNamespace(namespace: string): Promise<Namespace> {
     return this.#write(
-      () => this.#partitionToWrite(namespace),
+      () => this.#partitions.getOrAdd(namespace),
       async (partition) => {
         await this.#writes.createNamespace(partition);
         return namespaceOf(partition);
@@ -173,18 +176,18 @@ export class VectorIndex {
 
   async getNamespace(namespace: string): Promise<Namespace> {
     await this.#ready();
-    return namespaceOf(this.#partition(namespace));
+    return namespaceOf(this.#partitions.get(namespace));
   }
 
   async namespaces(): Promise<Map<string, Namespace>> {
     await this.#ready();
-    const recorded = this.#partitions.values().filter((partition) => partition.recorded);
+    const recorded = this.#partitions.all().filter((partition) => partition.recorded);
     return new Map(recorded.map((partition) => [partition.namespace, namespaceOf(partition)]));
   }
 
   deleteNamespace(namespace: string): Promise<{ lsn: number; deletedCount: number }> {
     return this.#write(
-      () => this.#partition(namespace),
+      () => this.#partitions.get(namespace),
       (partition) => {
         if (namespace === "") return this.#writes.delete(partition, { kind: "all" }, {});
         return this.#writes.deleteNamespace(partition, () => {
@@ -198,7 +201,7 @@ export class VectorIndex {
 
   async get(namespace: string, keys: readonly string[], projection: Projection) {
     await this.#ready();
-    this.#partition(namespace);
+    this.#partitions.get(namespace);
     const { lsn } = this.#store;
     const records = await this.#records.get(namespace, keys, { projection }).catch(rethrowReadFailed);
     const vectors = records.filter((vector) => vector !== undefined);
@@ -207,7 +210,7 @@ export class VectorIndex {
 
   async list(namespace: string, options: ListOptions): Promise<ListPage & { lsn: number }> {
     await this.#ready();
-    const { set } = this.#partition(namespace);
+    const { set } = this.#partitions.get(namespace);
     const { lsn } = this.#store;
     const { filter } = options;
     const matching = filter && set.select(filter);
@@ -227,7 +230,7 @@ export class VectorIndex {
 
   async *export(namespace: string, options: ExportOptions) {
     await this.#ready();
-    this.#partition(namespace);
+    this.#partitions.get(namespace);
     const snapshot = this.#store.database.snapshot();
     try {
       const lsn = await this.#store.lsnAt(snapshot);
@@ -262,7 +265,7 @@ export class VectorIndex {
 
   async stats(): Promise<IndexStats> {
     await this.#ready();
-    const sets = [...this.#partitions.values()].map(({ set }) => ({ set, graph: set.graphStats, memory: set.memory }));
+    const sets = [...this.#partitions.all()].map(({ set }) => ({ set, graph: set.graphStats, memory: set.memory }));
     const sum = (of: (part: (typeof sets)[number]) => number) => sets.reduce((total, part) => total + of(part), 0);
     const disk = this.#property("rocksdb.total-sst-files-size");
     const deadMemory = sum(({ graph: { indexed, deleted }, memory: { vectors, graph } }) =>
@@ -289,7 +292,7 @@ export class VectorIndex {
   dispose(reason: QuiverError): void {
     this.#gone = reason;
     this.#changes.dispose(reason);
-    for (const partition of this.#partitions.values()) {
+    for (const partition of this.#partitions.all()) {
       this.#builder.forget(partition);
       partition.dispose();
     }
@@ -306,6 +309,7 @@ export class VectorIndex {
         this.#builder.notice(partition);
         return answer;
       } catch (error) {
+        this.#partitions.discardUnused(partition);
         if (!(error instanceof PartitionGone)) throw this.#gone ?? error;
       }
     }
@@ -313,7 +317,7 @@ export class VectorIndex {
 
   async #search<T>(namespace: string, search: (partition: Partition) => Promise<T>): Promise<T> {
     await this.#ready();
-    const partition = this.#partition(namespace);
+    const partition = this.#partitions.get(namespace);
     try {
       return await search(partition);
     } catch (error) {
@@ -334,57 +338,17 @@ export class VectorIndex {
     if (this.#gone) throw this.#gone;
   }
 
-  #partition(namespace: string): Partition {
-    const partition = this.#partitions.get(namespace);
-    if (partition?.recorded) return partition;
-    throw namespaceNotFound(this.#config, namespace);
-  }
-
-  #partitionToWrite(namespace: string): Partition {
-    return this.#partitions.get(namespace) ?? this.#addPartition(namespace, Date.now());
-  }
-
-  #addPartition(namespace: string, createdAt: number): Partition {
-    const partition = new Partition({
-      namespace,
-      createdAt,
-      settings: () => {
-        const { dimension, distanceMetric: metric, m, efConstruction, nonFilterableMetadataKeys } = this.#config;
-        return { dimension, metric, m, efConstruction, nonFilterableKeys: nonFilterableMetadataKeys };
-      },
-      load: (loader) => {
-        const isCancelled = () => loader.isAbandoned;
-        return this.#records.load(() => loader, { only: namespace, isCancelled }).catch(rethrowReadFailed);
-      },
-    });
-    this.#partitions.set(namespace, partition);
-    return partition;
-  }
-
   async #load(): Promise<void> {
     try {
       await this.#changes.load();
-      this.#addPartition("", this.#config.createdAt).recorded = true;
-      for await (const { name, createdAt } of this.#records.namespaces()) {
-        this.#addPartition(name, createdAt).recorded = true;
-      }
-      const loaders = new Map(this.#partitions.entries().map(([name, { set }]) => [name, new SetLoader(set)]));
-      const loaderOf = (namespace: string) => {
-        const loader = loaders.get(namespace);
-        if (loader) return loader;
-        throw new QuiverError("CORRUPTION", `Namespace "${namespace}" has vectors but no record`);
-      };
-      await this.#records.load(loaderOf, { isCancelled: () => this.#gone !== undefined });
-      if (this.#gone) return;
-      for (const loader of loaders.values()) {
-        loader.finish();
-        this.usage.add(loader.set.size, loader.set.bytes);
-      }
+      await this.#partitions.load({ isCancelled: () => this.#gone !== undefined });
     } catch (error) {
       throw readFailed(error);
     }
+    if (this.#gone) return;
+    for (const { set } of this.#partitions.all()) this.usage.add(set.size, set.bytes);
     this.#state = "loaded";
-    for (const partition of this.#partitions.values()) this.#builder.notice(partition);
+    for (const partition of this.#partitions.all()) this.#builder.notice(partition);
   }
 
   /** Gives the disk space of what was overwritten and deleted back, in the background, once that is worth its work. */
@@ -415,12 +379,6 @@ function configOf({ columnFamily: _, ...config }: IndexRecord): Index {
 
 function namespaceOf({ namespace, set, createdAt }: Partition): Namespace {
   return { name: namespace, vectorCount: set.size, createdAt };
-}
-
-function namespaceNotFound({ bucket, index }: Index, namespace: string): QuiverError {
-  return new QuiverError("NAMESPACE_NOT_FOUND", `Namespace "${namespace}" does not exist`, {
-    resource: { type: "namespace", name: `${bucket}/${index}/${namespace}` },
-  });
 }
 
 /** What a read saw: at least what memory showed, and every write up to the newest that it returns. */

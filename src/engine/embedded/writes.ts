@@ -1,38 +1,23 @@
 import type { WriteBatch } from "../../../native/write-batch.ts";
-import { invalidField, QuiverError } from "../../errors.ts";
-import { countBits, ordinalsOf } from "../../filter/bitmap.ts";
-import type { Filter } from "../../filter/filter.ts";
-import type {
-  Metadata,
-  MetadataValue,
-  PutOptions,
-  Selection,
-  Update,
-  UpdateOptions,
-  Vector,
-  VectorInput,
-  VectorUpdate,
-  WriteOptions,
-} from "../engine.ts";
+import { QuiverError } from "../../errors.ts";
+import { countBits } from "../../filter/bitmap.ts";
+import type { PutOptions, Selection, Update, UpdateOptions, VectorInput, WriteOptions } from "../engine.ts";
+import { bytesIn, type Change, growthOf, NOTHING, vectorOf } from "./change.ts";
 import type { ChangeLog } from "./change-log.ts";
 import { putJobRecord } from "./job-store.ts";
 import type { Partition } from "./partition.ts";
-import { type PreparedVector, prepareVector, type Records } from "./records.ts";
+import { prepareVector, type Records } from "./records.ts";
 import type { Remember, RememberedWrites } from "./remembered-writes.ts";
 import type { Store } from "./store.ts";
+import {
+  assertBatch,
+  assertVersions,
+  matchingKeys,
+  planUpdateOfMatching,
+  planUpdates,
+  RECORD_OVERHEAD_BYTES,
+} from "./updates.ts";
 import type { Usage } from "./usage.ts";
-
-/** Bytes of one batch of changes by filter. */
-const FILTER_WRITE_BYTES_MAX = 256 * 1024 * 1024;
-
-/** Changes of metadata by filter whose vectors are read whole for those who watch; of more, the log on disk tells. */
-const WHOLE_CHANGES_MAX = 1_000;
-
-/** Metadata records read and merged before other work has its turn. */
-const UPDATE_CHUNK = 1_000;
-
-/** What a record takes in a batch beside its key and value, roughly. */
-const RECORD_OVERHEAD_BYTES = 100;
 
 /** Thrown when a namespace was deleted while a write waited for its turn. */
 export class PartitionGone extends Error {}
@@ -51,27 +36,6 @@ export interface WritesOptions {
   readonly onGarbage: (bytes: number) => void;
 }
 
-/** A change of the vectors of one partition, ready to be committed. */
-interface Change {
-  readonly puts: readonly PreparedVector[];
-  readonly metadata: readonly MetadataUpdate[];
-  readonly deletes: readonly string[];
-  /** Delete everything; `deletes` are all keys. */
-  readonly clears?: boolean;
-}
-
-interface MetadataUpdate {
-  readonly key: string;
-  readonly before: Metadata;
-  readonly after: Metadata;
-  readonly metadataJson: Uint8Array;
-  readonly grownBy: number;
-  /** For those who watch; undefined when there are too many. */
-  readonly whole: Vector | undefined;
-}
-
-const NOTHING: Change = { puts: [], metadata: [], deletes: [] };
-
 /** The writes of one index: what they check, their batches, and what they do to memory. */
 export class Writes {
   readonly #options: WritesOptions;
@@ -87,7 +51,7 @@ export class Writes {
     };
     return this.#options.remembered.once(partition.namespace, options.idempotency, async (remember) => {
       const commit = async () => {
-        assertVersions(partition, vectors);
+        assertVersions(partition, vectors, { mustExist: false });
         const change = { ...NOTHING, puts: prepared };
         const lsn = await this.#commit(partition, change, (batch, lsn) => {
           also(batch, lsn);
@@ -110,8 +74,8 @@ export class Writes {
         }
         const change =
           update.kind === "keys"
-            ? await this.#updateKeys(partition, update.updates, options)
-            : await this.#updateMatching(partition, update, options);
+            ? await planUpdates(this.#options.records, partition, { updates: update.updates, options })
+            : await planUpdateOfMatching(this.#options.records, partition, { ...update, options });
         const matchedCount = change.puts.length + change.metadata.length;
         if (options.dryRun || matchedCount === 0) {
           return { lsn: this.#options.store.lsn, matchedCount, updatedCount: 0 };
@@ -129,7 +93,8 @@ export class Writes {
       selection.kind === "keys"
         ? this.#deleteKeys(partition, selection.keys, remember)
         : this.#exclusively(partition, async () => {
-            const deletes = selection.kind === "all" ? [...partition.set.keys()] : keysOf(partition, selection.filter);
+            const deletes =
+              selection.kind === "all" ? [...partition.set.keys()] : matchingKeys(partition, selection.filter);
             assertBatch(deletes.reduce((sum, key) => sum + 2 * (key.length + RECORD_OVERHEAD_BYTES), 0));
             const counts = { deletedCount: deletes.length, notFoundCount: 0 };
             if (deletes.length === 0) return { lsn: this.#options.store.lsn, ...counts };
@@ -189,50 +154,6 @@ export class Writes {
       }
       await this.#commit(partition, NOTHING, () => {});
     });
-  }
-
-  async #updateKeys(partition: Partition, updates: readonly VectorUpdate[], options: UpdateOptions): Promise<Change> {
-    assertVersions(partition, updates);
-    const keys = updates.map(({ key }) => key);
-    const projection = { data: true, metadata: true };
-    const stored = await this.#options.records.get(partition.namespace, keys, { projection });
-    const puts: PreparedVector[] = [];
-    const metadata: MetadataUpdate[] = [];
-    for (const [i, update] of updates.entries()) {
-      const vector = stored[i];
-      if (!vector) continue;
-      const before = vector.metadata ?? {};
-      const after = update.setMetadata ? merge(before, update.setMetadata) : before;
-      if (update.setMetadata) options.assertMetadata(update.key, after);
-      if (update.data || update.sparse) puts.push(prepareVector(replaceParts(i, vector, update, after)));
-      else metadata.push(metadataUpdate(vector.key, { before, after, whole: vector }));
-    }
-    return { ...NOTHING, puts, metadata };
-  }
-
-  async #updateMatching(
-    partition: Partition,
-    { filter, setMetadata }: { readonly filter: Filter; readonly setMetadata: Metadata },
-    options: UpdateOptions,
-  ): Promise<Change> {
-    const keys = keysOf(partition, filter);
-    const metadata: MetadataUpdate[] = [];
-    let bytes = 0;
-    for (let at = 0; at < keys.length; at += UPDATE_CHUNK) {
-      const projection = { data: keys.length <= WHOLE_CHANGES_MAX, metadata: true };
-      const some = keys.slice(at, at + UPDATE_CHUNK);
-      for (const vector of await this.#options.records.get(partition.namespace, some, { projection })) {
-        if (!vector) continue;
-        const before = vector.metadata ?? {};
-        const after = merge(before, setMetadata);
-        options.assertMetadata(vector.key, after);
-        const change = metadataUpdate(vector.key, { before, after, whole: projection.data ? vector : undefined });
-        metadata.push(change);
-        bytes += vector.key.length + change.metadataJson.length + RECORD_OVERHEAD_BYTES;
-      }
-      assertBatch(bytes);
-    }
-    return { ...NOTHING, metadata };
   }
 
   /** Runs a write that puts (`present`) or deletes keys, beside others; it hands its batch over without an await. */
@@ -323,88 +244,11 @@ export class Writes {
     const wholes = metadata.flatMap(({ whole, after }) => (whole ? [{ ...whole, metadata: after, version }] : []));
     if (wholes.length < metadata.length) changes.publishLogged(version);
     else
-      changes.publish({ lsn: version, namespace, puts: [...puts.map(published(version)), ...wholes], deletes: gone });
+      changes.publish({
+        lsn: version,
+        namespace,
+        puts: [...puts.map((vector) => vectorOf(vector, version)), ...wholes],
+        deletes: gone,
+      });
   }
-}
-
-function published(version: number) {
-  return ({ key, data, sparse, metadata }: PreparedVector): Vector => ({
-    key,
-    version,
-    metadata,
-    ...(data && { data }),
-    ...(sparse && { sparse }),
-  });
-}
-
-function bytesIn(vectors: readonly PreparedVector[]): number {
-  return vectors.reduce((sum, { bytes }) => sum + bytes, 0);
-}
-
-/** How many vectors and bytes a change may add. */
-function growthOf(partition: Partition, { puts, metadata }: Change): [vectors: number, bytes: number] {
-  const vectors = puts.filter(({ key }) => partition.mayBeAbsent(key)).length;
-  const written = puts.reduce((sum, { key, bytes }) => sum + bytes - partition.set.bytesOf(key), 0);
-  return [vectors, metadata.reduce((sum, { grownBy }) => sum + grownBy, written)];
-}
-
-function keysOf(partition: Partition, filter: Filter): string[] {
-  const { set } = partition;
-  return Array.from(ordinalsOf(set.select(filter)), (ordinal) => set.keyOf(ordinal)).filter((key) => key !== undefined);
-}
-
-function metadataUpdate(
-  key: string,
-  { before, after, whole }: { before: Metadata; after: Metadata; whole: Vector | undefined },
-): MetadataUpdate {
-  const { metadataJson, bytes } = prepareVector({ key, metadata: after });
-  const grownBy = bytes - prepareVector({ key, metadata: before }).bytes;
-  return { key, before, after, metadataJson, grownBy, whole };
-}
-
-function replaceParts(i: number, stored: Vector, update: VectorUpdate, metadata: Metadata): VectorInput {
-  const data = update.data ?? stored.data;
-  const sparse = update.sparse ?? stored.sparse;
-  const kept = sparse && sparse.indices.length > 0 ? sparse : undefined;
-  if (!data && !kept) {
-    throw invalidField(
-      `updates[${i}].sparse`,
-      "Must have values: the vector has no data, so that nothing would be left",
-    );
-  }
-  return { key: stored.key, metadata, data, sparse: kept };
-}
-
-/** Each key of `changes` replaces that key, null removes it. */
-function merge(metadata: Metadata, changes: Metadata): Metadata {
-  const merged: { [key: string]: MetadataValue } = Object.assign(Object.create(null), metadata);
-  for (const [key, value] of Object.entries(changes)) {
-    if (value === null) delete merged[key];
-    else merged[key] = value;
-  }
-  return merged;
-}
-
-function assertVersions(
-  partition: Partition,
-  vectors: readonly { readonly key: string; readonly ifVersion?: number | undefined }[],
-): void {
-  for (const { key, ifVersion } of vectors) {
-    const version = partition.set.versionOf(key);
-    if (ifVersion === undefined || ifVersion === version) continue;
-    throw new QuiverError(
-      "VERSION_MISMATCH",
-      `Key ${JSON.stringify(key)} has version ${version}, if_version says ${ifVersion}; 0 stands for a key that is absent`,
-      { metadata: { key, version: `${version}`, if_version: `${ifVersion}` } },
-    );
-  }
-}
-
-function assertBatch(bytes: number): void {
-  if (bytes <= FILTER_WRITE_BYTES_MAX) return;
-  throw new QuiverError(
-    "REQUEST_TOO_LARGE",
-    `The filter matches more than one write can change: at most ${FILTER_WRITE_BYTES_MAX} bytes; narrow the filter`,
-    { metadata: { max: `${FILTER_WRITE_BYTES_MAX}` } },
-  );
 }

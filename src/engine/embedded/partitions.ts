@@ -1,0 +1,94 @@
+import { QuiverError } from "../../errors.ts";
+import type { Index, IndexRef } from "../engine.ts";
+import { Partition } from "./partition.ts";
+import type { Records } from "./records.ts";
+import { SetLoader } from "./set-loader.ts";
+import { readFailed } from "./store.ts";
+
+/** The namespaces of one index. */
+export class Partitions {
+  readonly #records: Records;
+  readonly #config: () => Index;
+  readonly #partitions = new Map<string, Partition>();
+
+  /** `config`: the index as it is now. */
+  constructor(records: Records, config: () => Index) {
+    this.#records = records;
+    this.#config = config;
+  }
+
+  all(): IteratorObject<Partition> {
+    return this.#partitions.values();
+  }
+
+  /** Also one that a write is about to create. */
+  find(namespace: string): Partition | undefined {
+    return this.#partitions.get(namespace);
+  }
+
+  /** Throws NAMESPACE_NOT_FOUND. */
+  get(namespace: string): Partition {
+    const partition = this.#partitions.get(namespace);
+    if (partition?.recorded) return partition;
+    throw namespaceNotFound(this.#config(), namespace);
+  }
+
+  /** For a write, which creates the namespace. */
+  getOrAdd(namespace: string): Partition {
+    return this.#partitions.get(namespace) ?? this.#add(namespace, Date.now());
+  }
+
+  /** Forgets a namespace; its partition is the caller's to dispose of. */
+  delete(namespace: string): void {
+    this.#partitions.delete(namespace);
+  }
+
+  /** Forgets a namespace whose first write failed: else refused writes to ever new names would fill the memory. */
+  discardUnused(partition: Partition): void {
+    if (partition.recorded || partition.isWriting || partition.isDisposed) return;
+    this.#partitions.delete(partition.namespace);
+    partition.dispose();
+  }
+
+  /** Reads everything that is stored, before anything else is done. */
+  async load({ isCancelled }: { readonly isCancelled: () => boolean }): Promise<void> {
+    this.#add("", this.#config().createdAt).recorded = true;
+    for await (const { name, createdAt } of this.#records.namespaces()) this.#add(name, createdAt).recorded = true;
+    const loaders = new Map(this.#partitions.entries().map(([name, { set }]) => [name, new SetLoader(set)]));
+    const loaderOf = (namespace: string) => {
+      const loader = loaders.get(namespace);
+      if (loader) return loader;
+      throw new QuiverError("CORRUPTION", `Namespace "${namespace}" has vectors but no record`);
+    };
+    await this.#records.load(loaderOf, { isCancelled });
+    if (isCancelled()) return;
+    for (const loader of loaders.values()) loader.finish();
+  }
+
+  #add(namespace: string, createdAt: number): Partition {
+    const partition = new Partition({
+      namespace,
+      createdAt,
+      settings: () => {
+        const { dimension, distanceMetric: metric, m, efConstruction, nonFilterableMetadataKeys } = this.#config();
+        return { dimension, metric, m, efConstruction, nonFilterableKeys: nonFilterableMetadataKeys };
+      },
+      load: async (loader) => {
+        const options = { only: namespace, isCancelled: () => loader.isAbandoned };
+        await this.#records
+          .load(() => loader, options)
+          .catch((error: unknown) => {
+            throw readFailed(error);
+          });
+      },
+    });
+    this.#partitions.set(namespace, partition);
+    return partition;
+  }
+}
+
+export function namespaceNotFound({ bucket, index }: IndexRef, namespace: string): QuiverError {
+  return new QuiverError("NAMESPACE_NOT_FOUND", `Namespace "${namespace}" does not exist`, {
+    resource: { type: "namespace", name: `${bucket}/${index}/${namespace}` },
+  });
+}
