@@ -125,7 +125,7 @@ export class VectorIndex {
     this.#record = record;
     this.#config = configOf(record);
     if (this.#state !== "loaded") return;
-    for (const partition of this.#partitions.values()) this.#builder.notice(partition);
+    for (const partition of this.#partitions.all()) this.#builder.notice(partition);
   }
 
   get state(): IndexState {

@@ -70,6 +70,8 @@ export interface DenseFound {
  */
 export class VectorSet {
   readonly dimension: number;
+  readonly #m: number | undefined;
+  readonly #efConstruction: number | undefined;
   readonly #graph: Graph;
   readonly #metadata: MetadataIndex;
   /** Only dot_product allows sparse values. */
@@ -89,6 +91,8 @@ export class VectorSet {
   constructor({ nonFilterableKeys, ...options }: VectorSetOptions) {
     this.#graph = createGraph(options);
     this.dimension = options.dimension;
+    this.#m = options.m;
+    this.#efConstruction = options.efConstruction;
     this.#metadata = new MetadataIndex(nonFilterableKeys);
     this.#sparse = options.metric === "dot_product" ? new SparseIndex() : undefined;
   }
@@ -125,6 +129,12 @@ export class VectorSet {
   /** The bitmap of ordinals, dead ones too, that have data: a view, valid until the next write. */
   get withData(): Uint32Array {
     return this.#withData;
+  }
+
+  /** True when it has no graph yet, and would build it with other parameters than these. */
+  isOutdated({ m, efConstruction }: VectorSetOptions): boolean {
+    const isOther = m !== this.#m || efConstruction !== this.#efConstruction;
+    return isOther && !this.#disposed && this.graphStats.indexed === 0;
   }
 
   get graphStats(): GraphStats {
