@@ -144,7 +144,7 @@ async function searchSparse(set: VectorSet, request: SearchRequest, sparse: Spar
     k: topK,
   });
   const near = toFound(set, ordinals, (i) => distances[i] as number);
-  const nearer = near.filter(({ distance }) => distance <= 0).length;
+  const nearer = near.filter(({ distance }) => distance < 0).length;
   const zeros = nearer < topK ? await firstByKey(set, apart, topK) : [];
   return { found: nearest([...near, ...zeros], topK), plan: { strategy: "exact", compared, exact: true } };
 }
@@ -166,8 +166,10 @@ async function searchHybrid(
   const dense = await set.distances(data, ordinals);
   const near = toFound(set, ordinals, (i) => {
     const denseDistance = dense[i] as number;
-    const sum = (Number.isNaN(denseDistance) ? 0 : denseWeight * denseDistance) + sparseWeight * distanceAt(sharing, i);
-    return Math.fround(sum) + 0;
+    const densePart = Number.isNaN(denseDistance) ? 0 : partOf(denseWeight, denseDistance);
+    const sum = densePart + partOf(sparseWeight, distanceAt(sharing, i));
+    // Both infinite, with different signs: farthest away, as the native distances have it.
+    return Number.isNaN(sum) ? Number.POSITIVE_INFINITY : Math.fround(sum) + 0;
   });
 
   const byData = { ...request, target: { ...target, sparse: undefined }, allowed: rest, search };
@@ -182,6 +184,11 @@ async function searchHybrid(
   const found = [...near, ...weighted, ...(await firstByKey(set, zeros, topK))];
   const compared = ordinals.length + others.plan.compared;
   return { found: nearest(found, topK), plan: { ...others.plan, compared } };
+}
+
+/** A part without weight counts nothing, infinite or not. */
+function partOf(weight: number, distance: number): number {
+  return weight === 0 ? 0 : weight * distance;
 }
 
 function distanceAt(results: { readonly distances: Float32Array } | undefined, i: number): number {
