@@ -112,6 +112,7 @@ const busy = `
     graph.add(Uint32Array.from({ length: count }, (_, i) => i), vectors);
     graph.build(count);
     graph.search(vectors.subarray(0, 1000 * dimension), { k: 10, exact: i === 0 });
+    graph.distances(vectors.subarray(0, dimension), new Uint32Array(1_000_000));
     graph.save("/proc/nowhere").catch(() => {});
   }
 `;
