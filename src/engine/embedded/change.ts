@@ -36,6 +36,6 @@ export function bytesIn(vectors: readonly PreparedVector[]): number {
 /** How many vectors and bytes a change may add. */
 export function growthOf(partition: Partition, { puts, metadata }: Change): [vectors: number, bytes: number] {
   const vectors = puts.filter(({ key }) => partition.mayBeAbsent(key)).length;
-  const written = puts.reduce((sum, { key, bytes }) => sum + bytes - partition.set.bytesOf(key), 0);
+  const written = puts.reduce((sum, { key, bytes }) => sum + bytes - partition.replacedBytes(key), 0);
   return [vectors, metadata.reduce((sum, { grownBy }) => sum + grownBy, written)];
 }

@@ -31,7 +31,8 @@ export class Partition {
   #writing = 0;
   #pause: Promise<void> | undefined;
   #onIdle: (() => void) | undefined;
-  readonly #pending = new Map<string, { present: boolean }>();
+  /** The writes under way of each key, oldest first. */
+  readonly #pending = new Map<string, { readonly present: boolean }[]>();
 
   constructor({ namespace, createdAt, settings, load }: PartitionOptions) {
     this.namespace = namespace;
@@ -130,12 +131,17 @@ export class Partition {
 
   /** True when the key exists once every write that was handed to the store so far is applied. */
   willExist(key: string): boolean {
-    return this.#pending.get(key)?.present ?? this.#set.has(key);
+    return this.#pending.get(key)?.at(-1)?.present ?? this.#set.has(key);
   }
 
   /** True when the key may be absent when a write that is handed over now is applied. */
   mayBeAbsent(key: string): boolean {
-    return !this.#set.has(key) || this.#pending.get(key)?.present === false;
+    return !this.#set.has(key) || this.#pending.get(key)?.some(({ present }) => !present) === true;
+  }
+
+  /** Bytes that a write of the key which is handed over now certainly replaces: none while others may shrink it before. */
+  replacedBytes(key: string): number {
+    return this.#pending.has(key) ? 0 : this.#set.bytesOf(key);
   }
 
   /** True when the store may hold records of the key, whatever becomes of the writes under way. */
@@ -150,17 +156,24 @@ export class Partition {
   async write<T>(write: (pending: (keys: readonly string[], present: boolean) => void) => Promise<T>): Promise<T> {
     while (this.#pause) await this.#pause;
     this.#writing++;
-    const mine = new Map<string, { present: boolean }>();
+    const mine: { readonly key: string; readonly entry: { readonly present: boolean } }[] = [];
     try {
       return await write((keys, present) => {
         for (const key of keys) {
           const entry = { present };
-          mine.set(key, entry);
-          this.#pending.set(key, entry);
+          const entries = this.#pending.get(key);
+          if (entries) entries.push(entry);
+          else this.#pending.set(key, [entry]);
+          mine.push({ key, entry });
         }
       });
     } finally {
-      for (const [key, entry] of mine) if (this.#pending.get(key) === entry) this.#pending.delete(key);
+      // A write that is refused ends before those that were handed over earlier.
+      for (const { key, entry } of mine) {
+        const others = this.#pending.get(key)?.filter((each) => each !== entry) ?? [];
+        if (others.length > 0) this.#pending.set(key, others);
+        else this.#pending.delete(key);
+      }
       if (--this.#writing === 0) this.#onIdle?.();
     }
   }
