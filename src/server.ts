@@ -69,6 +69,7 @@ export async function buildServer(config: Config, log: Log): Promise<Server> {
     async close() {
       shutdown.abort();
       await Promise.all([service.jobs.close(), port?.drain(DRAIN_MS)]);
+      service.queries.close();
       await engine.close();
     },
   };

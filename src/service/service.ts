@@ -5,6 +5,7 @@ import { Indexes } from "./indexes.ts";
 import { Jobs } from "./jobs.ts";
 import type { ArnScope } from "./names.ts";
 import { Namespaces } from "./namespaces.ts";
+import { Queries } from "./queries.ts";
 import { type RateLimits, Rates } from "./rates.ts";
 import { Tags } from "./tags.ts";
 import { Vectors } from "./vectors.ts";
@@ -15,6 +16,7 @@ export interface Service {
   readonly indexes: Indexes;
   readonly namespaces: Namespaces;
   readonly vectors: Vectors;
+  readonly queries: Queries;
   /** Call `resume` before anything else, and `close` before the engine is closed. */
   readonly jobs: Jobs;
   readonly tags: Tags;
@@ -35,7 +37,8 @@ export function createService(engine: Engine, { scope, rateLimits, onBackgroundE
     buckets: new Buckets(engine, scope, rates),
     indexes: new Indexes(engine, scope, rates),
     namespaces: new Namespaces(engine, scope, rates),
-    vectors: new Vectors(engine, scope),
+    vectors: new Vectors({ engine, scope, rates }),
+    queries: new Queries({ engine, scope, rates }),
     jobs: new Jobs({ engine, scope, rates, onError: onBackgroundError }),
     tags: new Tags(engine, scope, rates),
     admin: new Admin(engine, scope),
