@@ -140,20 +140,28 @@ class Field {
   }
 
   #addNumber(ordinal: number, value: number, listed: boolean): void {
-    const numbers = (listed ? this.#listedNumbers : this.#numbers) ?? new NumberPostings({ oncePerOrdinal: !listed });
-    if (listed) this.#listedNumbers = numbers;
-    else this.#numbers = numbers;
-    const before = numbers.isEmpty ? 0 : numbers.bytes;
-    numbers.add(value, ordinal);
-    this.bytes += numbers.bytes - before;
+    const numbers = listed ? this.#listedNumbers : this.#numbers;
+    if (numbers) {
+      const before = numbers.bytes;
+      numbers.add(value, ordinal);
+      this.bytes += numbers.bytes - before;
+      return;
+    }
+    const created = new NumberPostings({ value, ordinal }, { oncePerOrdinal: !listed });
+    this.bytes += created.bytes;
+    if (listed) this.#listedNumbers = created;
+    else this.#numbers = created;
   }
 
   #removeNumber(ordinal: number, value: number, listed: boolean): void {
     const numbers = listed ? this.#listedNumbers : this.#numbers;
-    if (!numbers || numbers.isEmpty) return;
+    if (!numbers) return;
     const before = numbers.bytes;
     numbers.remove(value, ordinal);
     this.bytes += (numbers.isEmpty ? 0 : numbers.bytes) - before;
+    if (!numbers.isEmpty) return;
+    if (listed) this.#listedNumbers = undefined;
+    else this.#numbers = undefined;
   }
 
   #with(postings: Postings | undefined, ordinal: number): Postings {

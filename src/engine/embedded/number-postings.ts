@@ -8,13 +8,15 @@ import { NumberRun, type Pair } from "./number-run.ts";
  * few runs, each pair is moved a logarithmic number of times, and a query searches each run by halving.
  */
 export class NumberPostings {
-  readonly #tail: Pair[] = [];
+  readonly #tail: Pair[];
   /** Largest first. */
   readonly #runs: NumberRun[] = [];
   readonly #oncePerOrdinal: boolean;
 
   /** `oncePerOrdinal`: no two of the pairs have the same ordinal, which lets wide ranges be answered sooner. */
-  constructor({ oncePerOrdinal }: { readonly oncePerOrdinal: boolean }) {
+  constructor(first: Pair, { oncePerOrdinal }: { readonly oncePerOrdinal: boolean }) {
+    // An array that is filled when it is made has no room to spare: there may be a million keys with one number each.
+    this.#tail = [first];
     this.#oncePerOrdinal = oncePerOrdinal;
   }
 
@@ -72,5 +74,5 @@ export class NumberPostings {
 }
 
 const TAIL_MAX = 512;
-const TAIL_PAIR_BYTES = 48;
+const TAIL_PAIR_BYTES = 64;
 const OBJECT_BYTES = 120;
