@@ -6,18 +6,24 @@ export * as bucketService from "../../gen/quiver/v1/bucket_service_pb.ts";
 export * as indexService from "../../gen/quiver/v1/index_service_pb.ts";
 export * as resources from "../../gen/quiver/v1/resources_pb.ts";
 export * as vectorService from "../../gen/quiver/v1/vector_service_pb.ts";
-export { reasonOf } from "./error.ts";
+export { reasonOf, registry } from "./error.ts";
 export { Bucket, Index, Quiver } from "./quiver.ts";
 export type {
+  BatchQuery,
   CreateIndexOptions,
   DistanceMetric,
+  Filter,
   ListOptions,
   Metadata,
   Projection,
   QueryAnswer,
   QueryOptions,
+  QueryTarget,
   QuiverOptions,
   ScoredVector,
+  Selection,
+  SparseVector,
   StoredVector,
   VectorInput,
+  VectorUpdate,
 } from "./types.ts";

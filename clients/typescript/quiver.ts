@@ -1,19 +1,26 @@
-import { type Client, createClient, type Transport } from "@connectrpc/connect";
+import { type Client, type ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
 import { BucketService } from "../../gen/quiver/v1/bucket_service_pb.ts";
 import { IndexService } from "../../gen/quiver/v1/index_service_pb.ts";
-import { DataType, type Vector, DistanceMetric as WireMetric } from "../../gen/quiver/v1/resources_pb.ts";
+import { DataType, DistanceMetric as WireMetric } from "../../gen/quiver/v1/resources_pb.ts";
 import { VectorService } from "../../gen/quiver/v1/vector_service_pb.ts";
+import { fromInput, fromQuery, fromUpdate, toError, toPlan, toScored, toVector } from "./convert.ts";
 import type {
+  BatchQuery,
   CreateIndexOptions,
   DistanceMetric,
+  Filter,
   ListOptions,
+  Metadata,
   Projection,
   QueryAnswer,
   QueryOptions,
+  QueryTarget,
   QuiverOptions,
+  Selection,
   StoredVector,
   VectorInput,
+  VectorUpdate,
 } from "./types.ts";
 
 const METRICS: Readonly<Record<DistanceMetric, WireMetric>> = {
@@ -23,7 +30,6 @@ const METRICS: Readonly<Record<DistanceMetric, WireMetric>> = {
 };
 
 const DEFAULT_URL = "http://127.0.0.1:8080";
-const DEFAULT_TOP_K = 10;
 
 /**
  * A Quiver server. Makes no connection before the first call; every call rejects with a ConnectError, whose reason
@@ -78,14 +84,14 @@ export class Index {
   readonly name: string;
   readonly #quiver: Quiver;
   readonly #reference: { readonly vectorBucketName: string; readonly indexName: string };
-  readonly #namespace: string;
+  readonly #partition: { readonly vectorBucketName: string; readonly indexName: string; readonly namespace: string };
 
   /** `namespace` "" is the default one. */
   constructor(quiver: Quiver, bucket: string, name: string, namespace = "") {
     this.#quiver = quiver;
     this.name = name;
     this.#reference = { vectorBucketName: bucket, indexName: name };
-    this.#namespace = namespace;
+    this.#partition = { ...this.#reference, namespace };
   }
 
   /** The same index, with another namespace for the vectors; it comes to be with the first put. */
@@ -111,58 +117,69 @@ export class Index {
 
   /** Puts up to 1,000 vectors, replacing those with the same key; durable and visible once it resolves. */
   async put(vectors: readonly VectorInput[]): Promise<void> {
-    await this.#quiver.vectors.putVectors({
-      ...this.#reference,
-      namespace: this.#namespace,
-      vectors: vectors.map(({ key, data, metadata }) => ({
-        key,
-        data: { float32: Array.from(data) },
-        ...(metadata && { metadata }),
-      })),
-    });
+    await this.#quiver.vectors.putVectors({ ...this.#partition, vectors: vectors.map(fromInput) });
+  }
+
+  /** Changes up to 1,000 vectors by key and tells how many there were; absent ones are not created. */
+  async update(updates: readonly VectorUpdate[]): Promise<number> {
+    const request = { ...this.#partition, updates: updates.map(fromUpdate) };
+    return Number((await this.#quiver.vectors.updateVectors(request)).matchedCount);
+  }
+
+  /**
+   * Merges `setMetadata` into the metadata of all that matches, null removing a key, and tells how many match. With
+   * `dryRun` it only counts.
+   */
+  async updateMatching(filter: Filter, setMetadata: Metadata, { dryRun = false } = {}): Promise<number> {
+    const request = { ...this.#partition, filter, setMetadata, dryRun };
+    return Number((await this.#quiver.vectors.updateVectors(request)).matchedCount);
   }
 
   /** Gets up to 1,000 vectors by key; absent ones are left out. */
   async get(keys: readonly string[], projection: Projection = {}): Promise<StoredVector[]> {
-    const request = { ...this.#reference, namespace: this.#namespace, keys: [...keys], ...toFlags(projection) };
+    const request = { ...this.#partition, keys: [...keys], ...toFlags(projection) };
     return (await this.#quiver.vectors.getVectors(request)).vectors.map(toVector);
   }
 
-  /** Deletes up to 1,000 vectors by key and tells how many there were; absent ones are fine. */
-  async deleteVectors(keys: readonly string[]): Promise<number> {
-    return Number(
-      (await this.#quiver.vectors.deleteVectors({ ...this.#reference, namespace: this.#namespace, keys: [...keys] }))
-        .deletedCount,
-    );
+  /** Deletes vectors by key, by filter, or all, and tells how many there were; absent keys are fine. */
+  async deleteVectors(selection: Selection): Promise<number> {
+    const selected = isKeys(selection) ? { keys: [...selection] } : selection;
+    const { deletedCount } = await this.#quiver.vectors.deleteVectors({ ...this.#partition, ...selected });
+    return Number(deletedCount);
   }
 
   /** Every vector in ascending byte order of the keys, page by page. */
-  async *list({ prefix = "", ...projection }: ListOptions = {}): AsyncGenerator<StoredVector> {
+  async *list({ prefix = "", filter, ...projection }: ListOptions = {}): AsyncGenerator<StoredVector> {
+    const request = { ...this.#partition, prefix, ...(filter && { filter }), ...toFlags(projection) };
     for (let nextToken = "", more = true; more; more = nextToken !== "") {
-      const request = { ...this.#reference, namespace: this.#namespace, prefix, nextToken, ...toFlags(projection) };
-      const page = await this.#quiver.vectors.listVectors(request);
+      const page = await this.#quiver.vectors.listVectors({ ...request, nextToken });
       for (const vector of page.vectors) yield toVector(vector);
       nextToken = page.nextToken;
     }
   }
 
-  /** The nearest vectors. */
-  async query(data: Float32Array | readonly number[], options: QueryOptions = {}): Promise<QueryAnswer> {
-    const { topK = DEFAULT_TOP_K, exact = false, ...projection } = options;
-    const answer = await this.#quiver.vectors.queryVectors({
-      ...this.#reference,
-      namespace: this.#namespace,
-      queryVector: { float32: Array.from(data) },
-      topK,
-      returnDistance: true,
-      ...toFlags(projection),
-      ...(exact && { search: { mode: { case: "exact", value: true } } }),
+  /** The nearest vectors; more than 1,000 in several calls, which show one and the same state. */
+  async query(target: QueryTarget, options: QueryOptions = {}): Promise<QueryAnswer> {
+    const request = { ...this.#partition, ...fromQuery(target, options) };
+    const first = await this.#quiver.vectors.queryVectors(request);
+    const vectors = first.vectors.map(toScored);
+    for (let { nextToken } = first; nextToken !== ""; ) {
+      const page = await this.#quiver.vectors.queryVectors({ ...request, nextToken });
+      vectors.push(...page.vectors.map(toScored));
+      nextToken = page.nextToken;
+    }
+    return { vectors, ...toPlan(first.plan) };
+  }
+
+  /** The answers to up to 1,000 queries, in their order and at one state; an error in place of those that fail. */
+  async queryBatch(queries: readonly BatchQuery[]): Promise<(QueryAnswer | ConnectError)[]> {
+    const { results } = await this.#quiver.vectors.batchQueryVectors({
+      ...this.#partition,
+      queries: queries.map(({ target, ...options }) => fromQuery(target, options)),
     });
-    return {
-      vectors: answer.vectors.map((vector) => ({ ...toVector(vector), distance: vector.distance ?? 0 })),
-      exact: answer.plan?.exact ?? false,
-      compared: Number(answer.plan?.compared ?? 0),
-    };
+    return results.map(({ vectors, plan, error }) =>
+      error ? toError(error) : { vectors: vectors.map(toScored), ...toPlan(plan) },
+    );
   }
 
   /** How many vectors there are, and how many of them the graph does not hold yet. */
@@ -180,6 +197,6 @@ function toFlags({ data = false, metadata = true }: Projection) {
   return { returnData: data, returnMetadata: metadata };
 }
 
-function toVector({ key, data, metadata }: Pick<Vector, "key" | "data" | "metadata">): StoredVector {
-  return { key, ...(data && { data: Float32Array.from(data.float32) }), ...(metadata && { metadata }) };
+function isKeys(selection: Selection): selection is readonly string[] {
+  return Array.isArray(selection);
 }

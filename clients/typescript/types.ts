@@ -21,13 +21,41 @@ export interface CreateIndexOptions {
   readonly nonFilterableMetadataKeys?: readonly string[];
 }
 
+/** Values at some positions, all others being 0; only where the distance metric is dot_product. */
+export interface SparseVector {
+  /** Strictly ascending. */
+  readonly indices: readonly number[];
+  /** As many as there are indices, at most 2,048. */
+  readonly values: readonly number[];
+}
+
 export interface VectorInput {
   /** 1 to 1,024 bytes of UTF-8. */
   readonly key: string;
-  /** As many finite values as the index has dimensions; float32 is what is stored. */
-  readonly data: Float32Array | readonly number[];
+  /** As many finite values as the index has dimensions; float32 is what is stored. Needed unless there is sparse. */
+  readonly data?: Float32Array | readonly number[];
+  readonly sparse?: SparseVector;
   readonly metadata?: Metadata;
+  /** Store it only over this version; 0: only when the key is absent. Else VERSION_MISMATCH. */
+  readonly ifVersion?: bigint;
 }
+
+/** A change of one vector; what is absent stays as it is. */
+export interface VectorUpdate {
+  readonly key: string;
+  readonly data?: Float32Array | readonly number[];
+  /** Without values: removes them. */
+  readonly sparse?: SparseVector;
+  /** Each key replaces that key, null removes it. */
+  readonly setMetadata?: Metadata;
+  readonly ifVersion?: bigint;
+}
+
+/** What metadata must match: `{ year: { $gte: 1965 }, tag: { $in: ["a", "b"] } }`; docs/reference/filters.md has all. */
+export type Filter = JsonObject;
+
+/** Vectors by key, up to 1,000; by what their metadata matches; or all of the namespace. */
+export type Selection = readonly string[] | { readonly filter: Filter } | { readonly all: true };
 
 /** Which parts of a vector an answer carries. */
 export interface Projection {
@@ -39,7 +67,10 @@ export interface Projection {
 
 export interface StoredVector {
   readonly key: string;
+  /** Of the write that made it what it is; `ifVersion` takes it. */
+  readonly version: bigint;
   readonly data?: Float32Array;
+  readonly sparse?: SparseVector;
   readonly metadata?: Metadata;
 }
 
@@ -51,13 +82,31 @@ export interface ScoredVector extends StoredVector {
 export interface ListOptions extends Projection {
   /** Only keys that start so. */
   readonly prefix?: string;
+  readonly filter?: Filter;
 }
 
+/** What to be near to: data, a stored vector, sparse values, or data and sparse values. */
+export type QueryTarget =
+  | Float32Array
+  | readonly number[]
+  | { readonly key: string }
+  | {
+      readonly data?: Float32Array | readonly number[];
+      readonly sparse: SparseVector;
+      /** With data only, 0 to 1: how much the dense distance counts. Absent: the plain sum of both. */
+      readonly denseWeight?: number;
+    };
+
 export interface QueryOptions extends Projection {
-  /** Results asked for, 1 to 1,000. Default 10. */
+  /** Results asked for, 1 to 10,000; in a batch 1 to 1,000. Default 10. */
   readonly topK?: number;
+  readonly filter?: Filter;
   /** Compare every vector instead of walking the graph. Default false. */
   readonly exact?: boolean;
+}
+
+export interface BatchQuery extends QueryOptions {
+  readonly target: QueryTarget;
 }
 
 export interface QueryAnswer {

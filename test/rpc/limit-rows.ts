@@ -40,6 +40,13 @@ export const CONTRACT = {
   answerDataBytesMax: 16_777_216,
   pageTokenLengthMax: 4_096,
   idempotencyKeyLengthMax: 128,
+  jobsUnfinishedMax: 1_000,
+  jobsUnfinishedBytesMax: 1_073_741_824,
+  jobsKeptHours: 24,
+  jobsKeptMax: 10_000,
+  jobsKeptBytesMax: 67_108_864,
+  jobErrorsMax: 100,
+  jobWatchesMax: 1_000,
 } as const;
 
 /** One place where a limit holds: which values of it are taken, and which are refused, how. */
@@ -311,9 +318,9 @@ const WRITES: LimitRow[] = [
   ).map(([method, request]) => ({
     limit: "idempotencyKeyLengthMax",
     method: method.slice(method.indexOf("/") + 1),
+    // Long enough to be one that no other write has.
     request: (n: number) => request(`${freshName(10)}${twoBytes(n)}`.slice(0, n)),
-    ...from(1, 128),
-    refused: [129],
+    ...upTo(128),
     field: "idempotency_key",
     needs: `${method} idempotency_key`,
   })),
