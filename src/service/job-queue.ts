@@ -38,19 +38,18 @@ export class JobQueue {
     const taken = new Set(this.#working.keys());
     for (const job of this.#waiting) {
       if (this.#closed || this.#working.size >= WORKING_MAX) return;
-      const namespace = JSON.stringify(job.record.partition);
-      if (taken.has(namespace)) continue;
-      taken.add(namespace);
+      if (taken.has(job.namespace)) continue;
+      taken.add(job.namespace);
       this.#waiting.delete(job);
-      this.#start(job, namespace);
+      this.#start(job);
     }
   }
 
-  #start(job: Job, namespace: string): void {
-    this.#working.set(namespace, job);
+  #start(job: Job): void {
+    this.#working.set(job.namespace, job);
     job.work = this.#work(job).finally(() => {
       job.work = undefined;
-      this.#working.delete(namespace);
+      this.#working.delete(job.namespace);
       this.#startNext();
     });
   }

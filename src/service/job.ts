@@ -3,6 +3,8 @@ import { QuiverError } from "../errors.ts";
 
 /** A job in memory: what is stored of it, and its next change to wait for. */
 export class Job {
+  /** Names the namespace that it works in: equal for equal ones. */
+  readonly namespace: string;
   /** Aborted to stop its work. */
   readonly stop = new AbortController();
   /** Settles when its work has ended; absent while nobody works on it. */
@@ -14,6 +16,7 @@ export class Job {
   #changed = Promise.withResolvers<void>();
 
   constructor(record: JobRecord) {
+    this.namespace = JSON.stringify(record.partition);
     this.#record = record;
   }
 

@@ -155,19 +155,23 @@ export class Jobs {
       throw new QuiverError("TOO_MANY_STREAMS", message, { retryAfterMs: RETRY_FULL_MS });
     }
     this.#watches += 1;
+    const ended = AbortSignal.any([signal, this.#closing.signal]);
+    const whenEnded = Promise.withResolvers<void>();
+    const end = () => whenEnded.resolve();
+    ended.addEventListener("abort", end);
     try {
-      const ended = AbortSignal.any([signal, this.#closing.signal]);
-      const whenEnded = new Promise((resolve) => ended.addEventListener("abort", resolve, { once: true }));
       while (!ended.aborted) {
         const { changed, shown } = job;
         yield shown;
         if (shown.state !== "running") return;
         const pause = setTimeout(WATCH_PAUSE_MS, undefined, { signal: ended }).catch(() => {});
-        await Promise.race([changed, whenEnded]);
+        await Promise.race([changed, whenEnded.promise]);
         await pause;
       }
       if (!signal.aborted) throw shuttingDown();
     } finally {
+      // A listener would keep the signal in memory for as long as the server runs.
+      ended.removeEventListener("abort", end);
       this.#watches -= 1;
     }
   }
