@@ -267,7 +267,7 @@ test("a job fails when its index is deleted, even when another is created under 
   assert.equal((await readAll(clients.vectors)).size, 0);
 });
 
-test("after a kill -9 in the middle a job goes on, counts exactly, and every successful vector is there", async (t) => {
+test("after a kill -9 or a stop in the middle a job goes on, counts exactly, and every successful vector is there", async (t) => {
   const random = new Random();
   t.diagnostic(`seed ${random.seed}`);
   let server: ServerProcess | undefined;
@@ -278,15 +278,20 @@ test("after a kill -9 in the middle a job goes on, counts exactly, and every suc
   await createIndex(clients, "i", LARGE.dimension);
   const sent = largeUpload(random).map(({ key, data }, i) => (i % 1_000 === 500 ? { key } : { key, data }));
   const { job } = await clients.jobs.startUpload({ ...index, vectors: sent });
-  const kills: bigint[] = [];
-  for (const share of [4_000n, 11_000n]) {
+  const ends: bigint[] = [];
+  for (const [end, share] of [
+    ["kill", 3_000n],
+    ["stop", 7_000n],
+    ["kill", 12_000n],
+  ] as const) {
     for await (const { job: now } of clients.jobs.watchJob({ jobId: job?.jobId ?? "" })) {
       if (!now || now.processed < share) continue;
       assert.equal(now.state, JobState.RUNNING, "the job was faster than the kill");
-      kills.push(now.processed);
+      ends.push(now.processed);
       break;
     }
-    await server.kill();
+    if (end === "kill") await server.kill();
+    else assert.equal(await server.stop(), 0);
     server = await ServerProcess.start(data);
     clients = connect(server);
   }
@@ -295,7 +300,7 @@ test("after a kill -9 in the middle a job goes on, counts exactly, and every suc
   const stored = await readAll(clients.vectors);
   assert.equal(stored.size, 19_980);
   for (const { key, data } of sent as VectorInit[]) assert.deepEqual(stored.get(key as string), data?.float32);
-  t.diagnostic(`killed at ${kills.join(" and ")} of 20000`);
+  t.diagnostic(`ended at ${ends.join(", ")} of 20000`);
 });
 
 async function open(t: TestContext, dimension = DIMENSION): Promise<Clients> {

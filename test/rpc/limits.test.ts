@@ -17,6 +17,17 @@ const ANSWERS = ["listPageDefault", "listPageBytesMax", "queryPageMax", "request
 /** Limits of what is kept between the pages of a query, and of the queries of a batch: vectors.test.ts tests them. */
 const OF_QUERIES = ["openAnswersMax", "openAnswerIdleMs", "openAnswerReadMs", "batchTopKMax"];
 
+/** Limits of what waits and what is kept: jobs.test.ts, here and in test/unit, tests them. */
+const OF_JOBS = [
+  "jobsUnfinishedMax",
+  "jobsUnfinishedBytesMax",
+  "jobsKeptHours",
+  "jobsKeptMax",
+  "jobsKeptBytesMax",
+  "jobErrorsMax",
+  "jobWatchesMax",
+];
+
 const index = { vectorBucketName: "b", indexName: "cosine" };
 const PAGED_COUNT = 1_201;
 
@@ -50,7 +61,7 @@ onEnd(async () => {
 
 test("every limit of the code is one of the contract, and at least one row tests it", () => {
   assert.deepEqual({ ...LIMITS }, { ...CONTRACT });
-  const tested = new Set([...ROWS.map(({ limit }) => limit), ...ANSWERS, ...OF_QUERIES]);
+  const tested = new Set([...ROWS.map(({ limit }) => limit), ...ANSWERS, ...OF_QUERIES, ...OF_JOBS]);
   for (const limit of Object.keys(LIMITS)) assert.ok(tested.has(limit), `Nothing tests ${limit}: add a row`);
 });
 
