@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { setTimeout } from "node:timers/promises";
 import { ConnectError } from "@connectrpc/connect";
 import { ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
 import type { Clients } from "../support/protocols.ts";
@@ -63,14 +64,24 @@ export function createOperation<Answer extends object>(parts: OperationParts<Ans
   };
 }
 
-/** What a call comes to; rejects when it fails without a reason of the server. */
+/** No call here takes long: one that has not ended by then hangs. */
+const CALL_MS_MAX = 15_000;
+
+/** What a call comes to; rejects when it fails without a reason of the server, or hangs. */
 export async function outcomeOf(call: Promise<object>): Promise<Outcome> {
+  const end = new AbortController();
+  const late = setTimeout(CALL_MS_MAX, undefined, { signal: end.signal }).then(
+    () => assert.fail(`No answer within ${CALL_MS_MAX} ms`),
+    () => ({}),
+  );
   try {
-    return { answer: await call };
+    return { answer: await Promise.race([call, late]) };
   } catch (error) {
     const reason = reasonOf(error);
     if (reason === undefined) throw error;
     return { reason, error: error as ConnectError };
+  } finally {
+    end.abort();
   }
 }
 

@@ -127,7 +127,7 @@ export function createIndex(context: Context): Operation {
       if (!buckets.has(bucket)) return "BUCKET_NOT_FOUND";
       return model.findIndex({ bucket, index: name }) ? "INDEX_EXISTS" : undefined;
     },
-    accept: (answer) => {
+    accept: async (answer, clients) => {
       assert.equal(answer.indexArn, indexArn(bucket, name));
       (model.buckets.get(bucket) as BucketModel).indexes.set(name, {
         bucket,
@@ -142,7 +142,7 @@ export function createIndex(context: Context): Operation {
         efConstruction: hnsw.efConstruction ?? 200,
         deletionProtection,
       });
-      watchers.open({ bucket, index: name, namespace: "" }, context.floor + 1n);
+      await watchers.open({ bucket, index: name, namespace: "" }, clients);
     },
   });
 }

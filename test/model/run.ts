@@ -156,7 +156,7 @@ class Run {
     else await server.kill();
     const answer = await first;
     await this.#serve(server.data);
-    await context.watchers.resume(this.#client());
+    await context.watchers.resume(this.#client(), this.#model);
     if (write) await this.#repeat(write, answer);
   }
 
@@ -207,6 +207,7 @@ class Run {
     };
     this.#model.buckets.set("big", { name: "big", tags: new Map(), indexes: new Map([["big", model]]) });
     const partition = this.#model.openPartition(place);
+    await context.watchers.open(place, clients);
     for (let i = 0; i < keys.length; i += 500) {
       const vectors = keys.slice(i, i + 500).map((key) => ({
         key,
@@ -216,7 +217,6 @@ class Run {
       const { lsn } = await clients.vectors.putVectors({ ...index, vectors });
       for (const vector of vectors) store(partition, vector, lsn);
       this.#model.wrote(partition, lsn);
-      if (i === 0) context.watchers.open(place, 1n);
     }
   }
 }

@@ -18,10 +18,12 @@ export class Watchers {
     this.#clients = clients;
   }
 
-  /** Begins with the write `fromLsn`, which is not later than the next one. */
-  open(place: Place, fromLsn: bigint): void {
+  /** Begins with the next write of a namespace that is empty. */
+  async open(place: Place, clients: Clients): Promise<void> {
     if (!isServed("VectorService/WatchVectors")) return;
-    const watch = new Watch(place, fromLsn);
+    const where = { vectorBucketName: place.bucket, indexName: place.index, namespace: place.namespace };
+    const { lsn } = await clients.vectors.listVectors({ ...where, maxResults: 1 });
+    const watch = new Watch(place, lsn + 1n);
     this.#watches.set(JSON.stringify(place), watch);
     watch.start(this.#clients);
   }
@@ -36,11 +38,16 @@ export class Watchers {
   }
 
   /** Resumes every watch with a server that has started again. */
-  async resume(clients: Clients): Promise<void> {
+  async resume(clients: Clients, model: Model): Promise<void> {
     this.#clients = clients;
-    for (const watch of this.#watches.values()) {
+    for (const [name, watch] of this.#watches) {
       await watch.stop();
-      watch.start(clients);
+      const partitions = [...(model.findIndex(watch.place)?.partitions.values() ?? [])];
+      // The log of an index begins with its first write, or at the start that finds it without one.
+      if (partitions.every(({ lsn }) => lsn === 0n)) {
+        this.#watches.delete(name);
+        await this.open(watch.place, clients);
+      } else watch.start(clients);
     }
   }
 

@@ -1,6 +1,14 @@
-import { type DescMethod, type DescService, fromJson, type JsonValue, type Message } from "@bufbuild/protobuf";
+import {
+  createRegistry,
+  type DescMethod,
+  type DescService,
+  fromJson,
+  type JsonValue,
+  type Message,
+} from "@bufbuild/protobuf";
 import { type Client, createClient, type Transport } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
+import { file_google_rpc_error_details } from "../../gen/google/rpc/error_details_pb.ts";
 import { BucketService } from "../../gen/quiver/v1/bucket_service_pb.ts";
 import { IndexService } from "../../gen/quiver/v1/index_service_pb.ts";
 import { JobService } from "../../gen/quiver/v1/job_service_pb.ts";
@@ -11,9 +19,13 @@ import { VectorService } from "../../gen/quiver/v1/vector_service_pb.ts";
 /** Node's client refuses answers while it holds more than 10 MB that it has not sent yet. */
 const nodeOptions = { maxSessionMemory: 100 };
 
+/** Errors within answers carry details, which JSON names by their types. */
+const jsonOptions = { registry: createRegistry(file_google_rpc_error_details) };
+
 /** Every protocol that the server speaks, with the transport that speaks it to a URL. */
 export const PROTOCOLS: Readonly<Record<string, (baseUrl: string) => Transport>> = {
-  "Connect with JSON": (baseUrl) => createConnectTransport({ baseUrl, httpVersion: "1.1", useBinaryFormat: false }),
+  "Connect with JSON": (baseUrl) =>
+    createConnectTransport({ baseUrl, httpVersion: "1.1", useBinaryFormat: false, jsonOptions }),
   "Connect with protobuf": (baseUrl) => createConnectTransport({ baseUrl, httpVersion: "2", nodeOptions }),
   gRPC: (baseUrl) => createGrpcTransport({ baseUrl, nodeOptions }),
   "gRPC-Web": (baseUrl) => createGrpcWebTransport({ baseUrl, httpVersion: "1.1" }),
