@@ -72,7 +72,7 @@ export class Vectors {
     const { partition, index } = await resolvePartition(this.#context, request);
     const update = toUpdate(request, index);
     const idempotency = idempotencyOf(idempotencyKey, ["update", partition, index.createdAt, update]);
-    this.#context.rates.admitVectors(partition, request.updates.length);
+    if (!dryRun) this.#context.rates.admitVectors(partition, request.updates.length);
     return this.#engine.updateVectors(partition, update, {
       dryRun,
       assertMetadata: mergeCheck(update, index),

@@ -47,14 +47,13 @@ function fromMessage(value: unknown): unknown {
 function rename(value: unknown, name: (name: string) => string, struct: (metadata: Json) => Json): unknown {
   if (Array.isArray(value)) return value.map((element) => rename(element, name, struct));
   if (typeof value !== "object" || value === null) return value;
-  const entries = Object.entries(value).filter(([key, entry]) => key !== "metadata" || entry !== null);
+  const entries = Object.entries(value).filter(([key, entry]) => !STRUCTS.has(key) || entry !== null);
   return Object.fromEntries(
-    entries.map(([key, entry]) => [
-      name(key),
-      key === "metadata" ? struct(entry as Json) : rename(entry, name, struct),
-    ]),
+    entries.map(([key, entry]) => [name(key), STRUCTS.has(key) ? struct(entry as Json) : rename(entry, name, struct)]),
   );
 }
+
+const STRUCTS: ReadonlySet<string> = new Set(["metadata", "filter", "setMetadata"]);
 
 // Without its descriptor's options protobufjs takes a map as a list of entries.
 function toStruct(value: Json): Json {
@@ -66,7 +65,10 @@ function toStruct(value: Json): Json {
 function toValue(value: Json): Json {
   if (typeof value === "string") return { string_value: value };
   if (typeof value === "boolean") return { bool_value: value };
-  return { list_value: { values: (value as Json[]).map(toValue) } };
+  if (typeof value === "number") return { number_value: value };
+  if (value === null) return { null_value: 0 };
+  if (Array.isArray(value)) return { list_value: { values: value.map(toValue) } };
+  return { struct_value: toStruct(value) };
 }
 
 function fromStruct(struct: Json): Json {

@@ -8,7 +8,7 @@ interface QueryAnswer {
   plan?: { strategy?: string; exact?: boolean };
 }
 
-/** What every client must be able to do: create a bucket and an index, put, query, delete. */
+/** What every client must be able to do: create a bucket and an index, put, query, update, filter, delete. */
 export async function tour(bucket: string, call: Call): Promise<void> {
   const reference = { vectorBucketName: bucket, indexName: "colors" };
   await call("BucketService", "CreateVectorBucket", { vectorBucketName: bucket });
@@ -43,6 +43,13 @@ export async function tour(bucket: string, call: Call): Promise<void> {
     ],
   );
   assert.equal(answer.plan?.strategy, "QUERY_STRATEGY_EXACT");
+  const update = { ...reference, filter: { warm: true }, setMetadata: { warm: null, heat: 3 } };
+  const updated = await call("VectorService", "UpdateVectors", update);
+  assert.equal(Number((updated as { updatedCount?: string }).updatedCount), 2);
+  const byKey = { ...reference, queryKey: "red", topK: 3, filter: { heat: { $gte: 3 } }, returnMetadata: true };
+  assert.deepEqual(((await call("VectorService", "QueryVectors", byKey)) as QueryAnswer).vectors?.map(plain), [
+    { key: "orange", metadata: { names: ["orange", "naranja"], heat: 3 } },
+  ]);
   const deleted = await call("VectorService", "DeleteVectors", { ...reference, keys: ["orange", "none"] });
   assert.equal(Number((deleted as { deletedCount?: string }).deletedCount), 1);
   const after = (await call("VectorService", "QueryVectors", query)) as QueryAnswer;
@@ -52,4 +59,8 @@ export async function tour(bucket: string, call: Call): Promise<void> {
   );
   await call("IndexService", "DeleteIndex", reference);
   await call("BucketService", "DeleteVectorBucket", { vectorBucketName: bucket });
+}
+
+function plain({ key, metadata }: { key: string; metadata?: unknown }) {
+  return { key, metadata };
 }

@@ -279,6 +279,40 @@ test("a query under writes shows one state in all of its pages", async (t) => {
   }
 });
 
+test("the plan says how an answer was found", async () => {
+  const { indexes, vectors } = open("gRPC");
+  const planned = { vectorBucketName: "queries", indexName: "planned" };
+  const distanceMetric = DistanceMetric.EUCLIDEAN;
+  await indexes.createIndex({ ...planned, dataType: DataType.FLOAT32, dimension: DIMENSION, distanceMetric });
+  for (let i = 0; i < 6; i++) {
+    const some = Array.from({ length: 1_000 }, (_, j) => ({
+      key: `${i}-${j}`,
+      data: vectorData(random.vector(DIMENSION)),
+      metadata: { half: j % 2 },
+    }));
+    await vectors.putVectors({ ...planned, vectors: some });
+  }
+  await until(async () => (await indexes.getIndexStats(planned)).unindexedVectors === 0n);
+  const request = { ...planned, queryVector: vectorData(random.vector(DIMENSION)), topK: 5 };
+  const walk = { search: { mode: { case: "efSearch", value: 20 } } } as const;
+  const filter = { half: 1 };
+  for (const [extra, strategy] of [
+    [{ search: exact }, QueryStrategy.EXACT],
+    [{ search: exact, filter }, QueryStrategy.EXACT],
+    [walk, QueryStrategy.GRAPH],
+    [{}, QueryStrategy.GRAPH],
+    [{ ...walk, filter }, QueryStrategy.FILTERED_GRAPH],
+  ] as const) {
+    const single = await vectors.queryVectors({ ...request, ...extra });
+    const { results } = await vectors.batchQueryVectors({ ...planned, queries: [{ ...request, ...extra }] });
+    for (const { plan } of [single, ...results]) {
+      assert.deepEqual([plan?.strategy, plan?.exact], [strategy, strategy === QueryStrategy.EXACT]);
+      const candidates = "filter" in extra ? 3_000n : 6_000n;
+      assert.equal(strategy === QueryStrategy.EXACT, plan?.compared === candidates, `${plan?.compared}`);
+    }
+  }
+});
+
 test("one answer more than the server keeps ends the one that was used least recently", async () => {
   const { vectors } = open("gRPC");
   const request = { ...paged, queryVector: vectorData(random.vector(DIMENSION)), topK: 1_001, search: exact };
