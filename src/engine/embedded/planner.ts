@@ -1,46 +1,74 @@
 import type { Search } from "../engine.ts";
+import type { SearchCosts } from "./recall-model.ts";
 
-/** How one query is answered. */
-export type SearchPlan =
-  | { readonly exact: true }
-  | { readonly exact: false; readonly efSearch: number; readonly visitBudget: number };
+/** How a query is answered. */
+export type SearchPlan = { readonly exact: true } | GraphPlan;
+
+export interface GraphPlan {
+  readonly exact: false;
+  /** At least topK. */
+  readonly efSearch: number;
+  /** As in SearchOptions of native/hnsw.ts. */
+  readonly visitBudget: number;
+  /** Distances that the walk should compute. */
+  readonly expected: number;
+}
 
 export interface PlanInput {
   readonly search: Search;
   readonly topK: number;
   /** Live vectors in the graph. */
   readonly indexed: number;
-  /** How many vectors match the filter; undefined: no filter. */
+  /** Dead vectors that the graph still holds. */
+  readonly deleted: number;
+  /** Of the live vectors in the graph, how many the filter allows; undefined without a filter. */
   readonly matching: number | undefined;
+  readonly costs: SearchCosts;
 }
 
-const EF_SEARCH_MAX = 10_000;
+const EXACT: SearchPlan = { exact: true };
 
 /**
- * Chooses between comparing every vector and walking the graph. The graph is not worth it, or not needed, when it is
- * empty or when the candidates it would keep are a large part of what an exact search compares anyway.
+ * The plan that should compare the fewest vectors: all that are eligible, or the graph. Vectors outside of the graph
+ * cost the same in either.
+ *
+ * A walk keeps ef_search candidates that are eligible. Where every s-th vector is, it goes as far as an unfiltered one
+ * that keeps ef_search / s (measured: within 5 % on word vectors from 50 to 1 %), and finds no less than with all
+ * eligible. A walk that has cost as much as comparing all that is eligible gives up, so it never costs more than twice that.
  */
-export function planSearch({ search, topK, indexed, matching }: PlanInput): SearchPlan {
-  if (search.kind === "exact" || indexed === 0) return { exact: true };
-  if (search.kind === "recall_target" && search.recallTarget >= 1) return { exact: true };
-  const efSearch = Math.max(topK, search.kind === "ef_search" ? search.efSearch : efFor(search.recallTarget, indexed));
-  const share = (matching ?? indexed) / indexed;
-  const visits = (efSearch * COMPARED_PER_CANDIDATE) / share;
-  if (visits >= (matching ?? indexed)) return { exact: true };
-  return { exact: false, efSearch, visitBudget: Math.ceil(2 * visits) };
+export function planSearch(input: PlanInput): SearchPlan {
+  const { search, topK, indexed, matching, costs } = input;
+  const eligible = matching ?? indexed;
+  if (search.kind === "exact" || eligible <= topK) return EXACT;
+  if (search.kind === "recall_target" && search.recallTarget >= 1) return EXACT;
+  const efSearch = search.kind === "ef_search" ? search.efSearch : costs.efFor(search.recallTarget, topK);
+  return graphPlan(Math.max(topK, efSearch), input);
 }
 
-/** Distances that a graph walk computes for each candidate that it keeps, roughly 20 at m = 16. */
-const COMPARED_PER_CANDIDATE = 20;
+/** A walk that compares so many times what was expected has gone through vectors that the filter does not allow. */
+const UNEXPECTED = 2.5;
 
 /**
- * The candidate list that reaches a recall@10 on hard data (GloVe word vectors, cosine): it grows with the logarithm of
- * the number of vectors and with the inverse of the share that may be missed.
+ * The plan for a query that the graph has answered, but badly; undefined when the answer may stand. Where what a filter
+ * allows lies far away from the query, the walk ends at the border of it, and has to keep more candidates: 3 to 5 times as
+ * many on clustered data whose half on the other side is allowed.
  */
-function efFor(recallTarget: number, indexed: number): number {
-  const ef = (EF_PER_DOUBLING * Math.log2(Math.max(2, indexed)) * BASE_MISS) / (1 - recallTarget);
-  return Math.min(EF_SEARCH_MAX, Math.max(16, Math.ceil(ef)));
+export function planAgain(plan: SearchPlan, compared: number, input: PlanInput): SearchPlan | undefined {
+  const { search, matching } = input;
+  if (plan.exact || matching === undefined || search.kind !== "recall_target") return undefined;
+  if (compared < UNEXPECTED * plan.expected) return undefined;
+  const more = search.recallTarget < 0.975 ? 3 : 5;
+  if (compared * more >= matching) return EXACT;
+  return { ...plan, efSearch: plan.efSearch * more };
 }
 
-const EF_PER_DOUBLING = 9;
-const BASE_MISS = 0.05;
+function graphPlan(efSearch: number, { indexed, deleted, matching, costs }: PlanInput): SearchPlan {
+  const eligible = matching ?? indexed;
+  const share = eligible / (indexed + deleted);
+  const expected = costs.comparedBy(efSearch / share);
+  if (!(efSearch <= EF_MAX && expected < eligible)) return EXACT;
+  return { exact: false, efSearch, visitBudget: eligible, expected };
+}
+
+/** What the native search takes. */
+const EF_MAX = 100_000;

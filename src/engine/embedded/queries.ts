@@ -1,9 +1,10 @@
 import type { Snapshot } from "../../../native/rocksdb.ts";
 import { QuiverError } from "../../errors.ts";
 import type { BatchAnswer, Projection, Query, QueryAnswer, QueryPlan, QueryRest, ScoredVector } from "../engine.ts";
+import { type SearchRequest, searchDenseForMany, type Target } from "./dense-search.ts";
 import type { Partition } from "./partition.ts";
 import type { Records } from "./records.ts";
-import { type SearchRequest, searchSet, searchSetForMany, type Target } from "./search.ts";
+import { searchSet } from "./search.ts";
 import { readFailed, type Store } from "./store.ts";
 import type { Found, VectorSet } from "./vector-set.ts";
 
@@ -200,7 +201,7 @@ async function searchAll(set: VectorSet, requests: readonly (SearchRequest | Qui
   const isDense = (request: SearchRequest | QuiverError): request is SearchRequest =>
     !(request instanceof QuiverError) && request.target.data !== undefined && request.target.sparse === undefined;
   const dense = requests.filter(isDense);
-  const found = await searchSetForMany(set, dense);
+  const found = await searchDenseForMany(set, dense);
   const answerOf = new Map(dense.map((request, i) => [request, found[i]]));
   const answers = [];
   for (const request of requests) {

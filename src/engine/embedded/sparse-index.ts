@@ -161,8 +161,8 @@ function descending(bits: number): number {
   return bits >= SIGN ? bits ^ SIGN : ~bits;
 }
 
-/** The k-th least of the values; infinite when there are not so many. */
-function kthLeast(values: Float32Array, k: number): number {
+/** The k-th least of the values; infinite when there are no more than k. */
+export function kthLeast(values: Float32Array, k: number): number {
   if (values.length <= k) return Number.POSITIVE_INFINITY;
   // A heap of the k least, the greatest in front.
   const heap = values.slice(0, k).sort().reverse();

@@ -9,6 +9,7 @@ import { clearBit, hasBit, setBit, wordsFor } from "../../filter/bitmap.ts";
 import type { Filter } from "../../filter/filter.ts";
 import type { Metadata, SparseData, VectorInput } from "../engine.ts";
 import { MetadataIndex } from "./metadata-index.ts";
+import { RecallModel } from "./recall-model.ts";
 import { SparseIndex } from "./sparse-index.ts";
 
 /** Below so many live vectors a set has no graph: comparing all of them is faster. */
@@ -70,6 +71,8 @@ export interface DenseFound {
  */
 export class VectorSet {
   readonly dimension: number;
+  /** What its graph finds at which price. */
+  readonly recall = new RecallModel();
   readonly #m: number | undefined;
   readonly #efConstruction: number | undefined;
   readonly #graph: Graph;

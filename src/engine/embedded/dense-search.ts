@@ -1,0 +1,172 @@
+import type { SearchOptions } from "../../../native/hnsw.ts";
+import { countBits } from "../../filter/bitmap.ts";
+import type { QueryPlan, Search, SparseData } from "../engine.ts";
+import { compareKeys } from "./key-order.ts";
+import { type PlanInput, planAgain, planSearch, type SearchPlan } from "./planner.ts";
+import type { DenseFound, Found, VectorSet } from "./vector-set.ts";
+
+/** What is looked for, with the parts of stored vectors filled in. */
+export interface Target {
+  readonly data: Float32Array | undefined;
+  readonly sparse: SparseData | undefined;
+  /** Of a hybrid target; undefined: the plain sum. */
+  readonly denseWeight: number | undefined;
+  /** The key that is left out of the answer. */
+  readonly except: string | undefined;
+}
+
+export interface SearchRequest {
+  readonly target: Target;
+  readonly topK: number;
+  readonly search: Search;
+  /** A bitmap of live ordinals that match the filter; undefined: all. */
+  readonly allowed: Uint32Array | undefined;
+}
+
+export interface SearchAnswer {
+  /** Nearest first, equal distances by key. */
+  readonly found: Found[];
+  readonly plan: QueryPlan;
+}
+
+/** What the native search allows. */
+const SEARCH_K_MAX = 20_000;
+
+/** No ordinal: nothing is left out. */
+const NOBODY = 0xffff_ffff;
+
+/** Searches the data of one set, by graph or exactly, whichever should compare fewer vectors. */
+export async function searchDense(set: VectorSet, request: SearchRequest): Promise<SearchAnswer> {
+  const inputs = planInputs(set, request);
+  const answer = await searchPlanned(set, request, planSearch(inputs));
+  return searchAgain(set, { request, inputs, plan: answer.searched }, answer);
+}
+
+/**
+ * Searches for several dense targets, those that are planned alike in one native call. Entry i of the answer is that of
+ * requests[i].
+ */
+export async function searchDenseForMany(set: VectorSet, requests: readonly SearchRequest[]): Promise<SearchAnswer[]> {
+  const answers = new Map<SearchRequest, SearchAnswer>();
+  const planned = requests.map((request) => {
+    const inputs = planInputs(set, request);
+    return { request, inputs, plan: planSearch(inputs) };
+  });
+  const alike = Map.groupBy(planned, ({ request, plan }) =>
+    JSON.stringify([plan, request.topK, bitmapId(request.allowed)]),
+  );
+  for (const group of alike.values()) {
+    const [{ request, plan }] = group as [(typeof group)[0]];
+    const results = await searchTogether(set, {
+      requests: group.map((each) => each.request),
+      plan,
+      k: kOf(request, plan),
+    });
+    for (const [i, each] of group.entries()) {
+      const cut = cutAnswer(results[i] as DenseFound, each.request, each.plan);
+      const answer = cut ?? (await searchThroughTies(set, each.request));
+      answers.set(each.request, await searchAgain(set, each, answer));
+    }
+  }
+  return requests.map((request) => answers.get(request) as SearchAnswer);
+}
+
+interface Planned {
+  readonly request: SearchRequest;
+  readonly inputs: PlanInput;
+  readonly plan: SearchPlan;
+}
+
+/** Improves an answer of which the planner says that the graph has found too little. */
+async function searchAgain(
+  set: VectorSet,
+  { request, inputs, plan }: Planned,
+  answer: SearchAnswer,
+): Promise<SearchAnswer> {
+  const better = answer.plan.exact ? undefined : planAgain(plan, answer.plan.compared, inputs);
+  if (!better) return answer;
+  const again = await searchPlanned(set, request, better);
+  return { ...again, plan: { ...again.plan, compared: again.plan.compared + answer.plan.compared } };
+}
+
+async function searchPlanned(set: VectorSet, request: SearchRequest, plan: SearchPlan) {
+  const [result] = await searchTogether(set, { requests: [request], plan, k: kOf(request, plan) });
+  const cut = cutAnswer(result as DenseFound, request, plan) ?? (await searchThroughTies(set, request));
+  return { ...cut, searched: plan };
+}
+
+function searchTogether(
+  set: VectorSet,
+  { requests, plan, k }: { readonly requests: readonly SearchRequest[]; readonly plan: SearchPlan; readonly k: number },
+): Promise<DenseFound[]> {
+  const queries = new Float32Array(requests.length * set.dimension);
+  for (const [i, { target }] of requests.entries()) queries.set(target.data ?? [], i * set.dimension);
+  const allowed = requests[0]?.allowed;
+  const hidden = requests.some(({ target }) => target.except !== undefined);
+  const without = hidden ? Uint32Array.from(requests, ({ target }) => exceptedBy(set, target) ?? NOBODY) : undefined;
+  const options: SearchOptions = {
+    k,
+    ...(allowed && { allowed }),
+    ...(without && { without }),
+    ...(plan.exact ? { exact: true } : { efSearch: plan.efSearch, visitBudget: plan.visitBudget }),
+  };
+  return set.search(queries, options);
+}
+
+/** The ordinal that is left out of the answers to a target. */
+export function exceptedBy(set: VectorSet, { except }: Target): number | undefined {
+  return except === undefined ? undefined : set.ordinalOf(except);
+}
+
+/** For exact answers one more than asked for, to see whether ties go on. */
+function kOf({ topK }: SearchRequest, plan: SearchPlan): number {
+  return plan.exact ? Math.min(topK + 1, SEARCH_K_MAX) : topK;
+}
+
+/** Undefined when vectors as far as the last one were cut off: which of them stay is decided by their keys. */
+function cutAnswer(
+  { found, compared, exact }: DenseFound,
+  { topK, allowed }: SearchRequest,
+  plan: SearchPlan,
+): SearchAnswer | undefined {
+  const tiesMayGoOn = found.length > topK && found[topK - 1]?.distance === found[topK]?.distance;
+  if (plan.exact && tiesMayGoOn) return undefined;
+  const graph = allowed ? ("filtered_graph" as const) : ("graph" as const);
+  return { found: nearest(found, topK), plan: { strategy: exact ? "exact" : graph, compared, exact } };
+}
+
+async function searchThroughTies(set: VectorSet, request: SearchRequest): Promise<SearchAnswer> {
+  const { topK } = request;
+  for (let k = 2 * (topK + 1); ; k *= 2) {
+    const options = { requests: [request], plan: { exact: true } as const, k: Math.min(k, SEARCH_K_MAX) };
+    const [result] = (await searchTogether(set, options)) as [DenseFound];
+    const { found, compared } = result;
+    const isCut = k < SEARCH_K_MAX && found.length >= k;
+    if (isCut && found[topK - 1]?.distance === found.at(-1)?.distance) continue;
+    return { found: nearest(found, topK), plan: { strategy: "exact", compared, exact: true } };
+  }
+}
+
+function planInputs(set: VectorSet, { topK, search, allowed }: SearchRequest): PlanInput {
+  const { indexed, deleted } = set.graphStats;
+  set.recall.indexed = indexed;
+  return { search, topK, indexed, deleted, matching: allowed && countBits(allowed), costs: set.recall };
+}
+
+const bitmapIds = new WeakMap<Uint32Array, number>();
+let bitmaps = 0;
+
+function bitmapId(bitmap: Uint32Array | undefined): number {
+  if (!bitmap) return 0;
+  const id = bitmapIds.get(bitmap) ?? ++bitmaps;
+  bitmapIds.set(bitmap, id);
+  return id;
+}
+
+/** The topK nearest, nearest first, equal distances by key. */
+export function nearest(found: Found[], topK: number): Found[] {
+  // Not by subtraction: distances may be infinite.
+  const compare = (a: Found, b: Found) =>
+    a.distance === b.distance ? compareKeys(a.key, b.key) : a.distance < b.distance ? -1 : 1;
+  return found.sort(compare).slice(0, topK);
+}
