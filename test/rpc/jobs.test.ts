@@ -280,9 +280,9 @@ test("after a kill -9 or a stop in the middle a job goes on, counts exactly, and
   const { job } = await clients.jobs.startUpload({ ...index, vectors: sent });
   const ends: bigint[] = [];
   for (const [end, share] of [
-    ["kill", 3_000n],
-    ["stop", 7_000n],
-    ["kill", 12_000n],
+    ["kill", 1_000n],
+    ["stop", 4_000n],
+    ["kill", 7_000n],
   ] as const) {
     for await (const { job: now } of clients.jobs.watchJob({ jobId: job?.jobId ?? "" })) {
       if (!now || now.processed < share) continue;
