@@ -431,10 +431,14 @@ export interface Engine {
   ): Promise<Page<Vector> & { lsn: number; next: string | undefined }>;
   /** Nearest first, equal distances by key. As many as match, up to topK; at most `pageSize` of them at once. */
   queryVectors(ref: PartitionRef, query: Query, options?: { readonly pageSize: number }): Promise<QueryAnswer>;
-  /** All at one lsn. A query that fails does not disturb the others. */
+  /**
+   * All at one lsn. A query that fails does not disturb the others. Once the answers carry `maxBytes` of keys, data,
+   * sparse values and metadata, the queries after them fail with REQUEST_TOO_LARGE.
+   */
   batchQueryVectors(
     ref: PartitionRef,
     queries: readonly Query[],
+    options?: { readonly maxBytes: number },
   ): Promise<{ results: readonly BatchAnswer[]; lsn: number }>;
   measureRecall(ref: PartitionRef, options: MeasureRecallOptions): Promise<RecallMeasurement>;
 

@@ -41,6 +41,8 @@ export const LIMITS = {
   batchQueriesMax: 1_000,
   /** Results of one query of a batch; all of them together have `topKMax`. */
   batchTopKMax: 1_000,
+  /** Bytes after which the later queries of a batch are refused: of keys, data, sparse values and metadata. */
+  batchAnswerBytesMax: 64 * 1024 * 1024,
   listPageMax: 1_000,
   listPageDefault: 500,
   /** A page of vectors stops after so many bytes. */

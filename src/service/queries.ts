@@ -54,7 +54,9 @@ export class Queries {
     assertBatch(request.queries, index);
     const queries = request.queries.map((query, i) => tryQuery(query, index, `queries[${i}].`));
     const good = queries.filter((query): query is Query => !(query instanceof QuiverError));
-    const { results, lsn } = await this.#engine.batchQueryVectors(partition, good);
+    const { results, lsn } = await this.#engine.batchQueryVectors(partition, good, {
+      maxBytes: LIMITS.batchAnswerBytesMax,
+    });
     const answers = results.values();
     return {
       results: queries.map((query) => (query instanceof QuiverError ? query : (answers.next().value as BatchAnswer))),

@@ -33,6 +33,7 @@ export const CONTRACT = {
   openAnswerReadMs: 30_000,
   batchQueriesMax: 1_000,
   batchTopKMax: 1_000,
+  batchAnswerBytesMax: 67_108_864,
   listPageMax: 1_000,
   listPageDefault: 500,
   listPageBytesMax: 1_048_576,
@@ -47,6 +48,8 @@ export const CONTRACT = {
   jobsKeptBytesMax: 67_108_864,
   jobErrorsMax: 100,
   jobWatchesMax: 1_000,
+  streamsMax: 256,
+  importErrorsMax: 1_000,
 } as const;
 
 /** One place where a limit holds: which values of it are taken, and which are refused, how. */

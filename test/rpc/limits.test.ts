@@ -15,7 +15,7 @@ import { CONTRACT, INDEXES, type LimitRow, ROWS } from "./limit-rows.ts";
 const ANSWERS = ["listPageDefault", "listPageBytesMax", "queryPageMax", "requestBytesMax"];
 
 /** Limits of what is kept between the pages of a query, and of the queries of a batch: vectors.test.ts tests them. */
-const OF_QUERIES = ["openAnswersMax", "openAnswerIdleMs", "openAnswerReadMs", "batchTopKMax"];
+const OF_QUERIES = ["openAnswersMax", "openAnswerIdleMs", "openAnswerReadMs", "batchTopKMax", "batchAnswerBytesMax"];
 
 /** Limits of what waits and what is kept: jobs.test.ts, here and in test/unit, tests them. */
 const OF_JOBS = [
@@ -27,6 +27,9 @@ const OF_JOBS = [
   "jobErrorsMax",
   "jobWatchesMax",
 ];
+
+/** Limits of imports, exports and watches: test/unit/import.test.ts tests them. */
+const OF_STREAMS = ["streamsMax", "importErrorsMax"];
 
 const index = { vectorBucketName: "b", indexName: "cosine" };
 const PAGED_COUNT = 1_201;
@@ -61,7 +64,7 @@ onEnd(async () => {
 
 test("every limit of the code is one of the contract, and at least one row tests it", () => {
   assert.deepEqual({ ...LIMITS }, { ...CONTRACT });
-  const tested = new Set([...ROWS.map(({ limit }) => limit), ...ANSWERS, ...OF_QUERIES, ...OF_JOBS]);
+  const tested = new Set([...ROWS.map(({ limit }) => limit), ...ANSWERS, ...OF_QUERIES, ...OF_JOBS, ...OF_STREAMS]);
   for (const limit of Object.keys(LIMITS)) assert.ok(tested.has(limit), `Nothing tests ${limit}: add a row`);
 });
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { before, after as onEnd, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import type { JsonObject } from "@bufbuild/protobuf";
-import { ConnectError } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
 import { DataType, DistanceMetric } from "../../gen/quiver/v1/resources_pb.ts";
 import { QueryStrategy, type QueryVectorsResponse } from "../../gen/quiver/v1/vector_service_pb.ts";
@@ -350,6 +350,36 @@ test("a page of a query with data ends where one answer may carry no more", asyn
   assert.deepEqual([second.vectors.map(({ key }) => key), second.nextToken], [["309"], ""]);
   const all = await vectors.queryVectors({ ...request, returnData: false });
   assert.deepEqual([all.vectors.length, all.nextToken], [210, ""]);
+});
+
+test("a batch answers no more than 64 MiB, and refuses the queries after that by themselves", async () => {
+  const { indexes, vectors } = open("gRPC");
+  const long = { vectorBucketName: "queries", indexName: "long" };
+  await indexes.createIndex({
+    ...long,
+    dataType: DataType.FLOAT32,
+    dimension: DIMENSION,
+    distanceMetric: DistanceMetric.EUCLIDEAN,
+    metadataConfiguration: { nonFilterableMetadataKeys: ["doc"] },
+  });
+  const doc = "x".repeat(40_000);
+  for (let i = 0; i < 2; i++) {
+    const some = Array.from({ length: 400 }, (_, j) => ({ key: `${i}-${j}`, data: { float32: [1, i, j, 0] } }));
+    await vectors.putVectors({ ...long, vectors: some.map((each) => ({ ...each, metadata: { doc } })) });
+  }
+  const query = { queryVector: { float32: [0, 0, 0, 0] }, topK: 800, returnMetadata: true };
+  const queries = [query, query, query, { ...query, topK: 0 }, query];
+  const { results } = await vectors.batchQueryVectors({ ...long, queries });
+  assert.deepEqual(
+    results.map(({ vectors, error }) => [vectors.length, error && Code[error.code]]),
+    [
+      [800, undefined],
+      [800, undefined],
+      [800, undefined],
+      [0, "InvalidArgument"],
+      [0, "ResourceExhausted"],
+    ],
+  );
 });
 
 /** Compares an answer to the definition in float64; neighbors whose distances float32 cannot tell apart may swap. */

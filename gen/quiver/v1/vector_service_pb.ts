@@ -1443,8 +1443,8 @@ export type WatchVectorsResponse = Message<"quiver.v1.WatchVectorsResponse"> & {
   lsn: bigint;
 
   /**
-   * What changed. Absent: every change up to this lsn has been sent; so after each write, and every few seconds
-   * otherwise.
+   * What changed. Absent: every change up to this lsn has been sent; so in the first message, which comes at once, after
+   * each write, and every few seconds otherwise.
    *
    * @generated from field: quiver.v1.VectorChange change = 2;
    */
@@ -1626,7 +1626,8 @@ export const VectorService: GenService<{
   },
   /**
    * Answers several queries of one namespace at one lsn. A query that fails carries its own error, and the others are
-   * answered.
+   * answered. Once the answers carry 64 MiB, the queries after them fail with RESOURCE_EXHAUSTED, REQUEST_TOO_LARGE: send
+   * those in another batch.
    *
    * @generated from rpc quiver.v1.VectorService.BatchQueryVectors
    */
@@ -1637,9 +1638,10 @@ export const VectorService: GenService<{
   },
   /**
    * Stores any number of vectors from a stream: the first message says where, all may carry vectors. Each message is a
-   * write of its own: a vector that is refused is counted and listed, the others of the message are stored together.
-   * What was stored stays when the stream breaks; sending it again changes nothing. Fails with RESOURCE_EXHAUSTED,
-   * TOO_MANY_STREAMS, and otherwise as PutVectors. Browsers cannot send streams: they use PutVectors.
+   * write of its own, one after the other: a vector that is refused is counted and listed, the others of the message are
+   * stored together. INGEST_BACKLOG and RATE_LIMIT are waited out. What was stored stays when the stream breaks; sending
+   * it again changes nothing. Fails with RESOURCE_EXHAUSTED, TOO_MANY_STREAMS, and otherwise as PutVectors; the error's
+   * metadata says put_count and failed_count as they were. Browsers cannot send streams: they use PutVectors.
    *
    * @generated from rpc quiver.v1.VectorService.ImportVectors
    */
@@ -1649,8 +1651,9 @@ export const VectorService: GenService<{
     output: typeof ImportVectorsResponseSchema;
   },
   /**
-   * Sends all vectors of a namespace by key, in byte order, as they were at one lsn. To resume, call again with
-   * after_key. Fails with INVALID_ARGUMENT: INVALID_FIELD or FILTER_INVALID; with RESOURCE_EXHAUSTED, TOO_MANY_STREAMS.
+   * Sends all vectors of a namespace by key, in byte order, as they were at one lsn; at least one message, which may be
+   * empty. To resume, call again with after_key; that export has an lsn of its own. Fails with INVALID_ARGUMENT:
+   * INVALID_FIELD or FILTER_INVALID; with RESOURCE_EXHAUSTED, TOO_MANY_STREAMS.
    *
    * @generated from rpc quiver.v1.VectorService.ExportVectors
    */
@@ -1660,9 +1663,12 @@ export const VectorService: GenService<{
     output: typeof ExportVectorsResponseSchema;
   },
   /**
-   * Sends every change to the vectors of a namespace in the order of the writes, until the caller ends it. To resume,
-   * call again with from_lsn. Fails with OUT_OF_RANGE, LSN_OUT_OF_RANGE, when from_lsn is no longer kept or not yet
-   * reached; with RESOURCE_EXHAUSTED: TOO_MANY_STREAMS, or WATCH_BEHIND when the caller reads too slowly.
+   * Sends the changes to the vectors of a namespace in the order of the writes, until the caller ends it. To resume, call
+   * again with from_lsn. Recent changes come all. After a long absence a put may be left out when a later write has
+   * replaced or deleted its vector: that one comes. Changes are kept for a day, or until a million later ones in the
+   * index. Fails with OUT_OF_RANGE, LSN_OUT_OF_RANGE, when from_lsn is no longer kept or not yet reached; the metadata
+   * says {oldest, newest}. With RESOURCE_EXHAUSTED: TOO_MANY_STREAMS, or WATCH_BEHIND when the caller reads so slowly that
+   * its position, resume_from_lsn in the metadata, is no longer kept.
    *
    * @generated from rpc quiver.v1.VectorService.WatchVectors
    */

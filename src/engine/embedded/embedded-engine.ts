@@ -286,8 +286,12 @@ class EmbeddedEngine implements Engine {
     return this.#on(ref, (index) => index.query(namespace, query, options.pageSize));
   }
 
-  batchQueryVectors({ namespace, ...ref }: PartitionRef, queries: readonly Query[]) {
-    return this.#on(ref, (index) => index.batchQuery(namespace, queries));
+  batchQueryVectors(
+    { namespace, ...ref }: PartitionRef,
+    queries: readonly Query[],
+    options = { maxBytes: Number.POSITIVE_INFINITY },
+  ) {
+    return this.#on(ref, (index) => index.batchQuery(namespace, queries, options.maxBytes));
   }
 
   exportVectors({ namespace, ...ref }: PartitionRef, options: ExportOptions) {

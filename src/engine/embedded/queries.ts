@@ -6,7 +6,7 @@ import type { Partition } from "./partition.ts";
 import type { Records } from "./records.ts";
 import { searchSet } from "./search.ts";
 import { readFailed, type Store } from "./store.ts";
-import type { Found, VectorSet } from "./vector-set.ts";
+import { bytesOfSparse, type Found, type VectorSet } from "./vector-set.ts";
 
 /** Searches that may be disturbed by writes before writes are held back for one. */
 const UNDISTURBED_TRIES = 3;
@@ -43,7 +43,11 @@ export class Queries {
     });
   }
 
-  many(partition: Partition, queries: readonly Query[]): Promise<{ results: readonly BatchAnswer[]; lsn: number }> {
+  many(
+    partition: Partition,
+    queries: readonly Query[],
+    maxBytes: number,
+  ): Promise<{ results: readonly BatchAnswer[]; lsn: number }> {
     return undisturbed(partition, async () => {
       const { set } = partition;
       const { changes } = set;
@@ -57,7 +61,7 @@ export class Queries {
       }
       const answers = await searchAll(set, requests);
       if (partition.set !== set || set.changes !== changes) return DISTURBED;
-      const results = await this.#readAll(partition.namespace, answers, queries);
+      const results = await this.#readAll(partition.namespace, answers, { queries, maxBytes });
       return results === DISTURBED ? DISTURBED : { results, lsn };
     });
   }
@@ -150,9 +154,10 @@ export class Queries {
   async #readAll(
     namespace: string,
     answers: readonly ({ found: readonly Found[]; plan: QueryPlan } | QuiverError)[],
-    queries: readonly Query[],
+    { queries, maxBytes }: { readonly queries: readonly Query[]; readonly maxBytes: number },
   ): Promise<BatchAnswer[] | typeof DISTURBED> {
     const results: BatchAnswer[] = [];
+    let bytes = 0;
     const snapshot = this.#store.database.snapshot();
     try {
       for (const [i, answer] of answers.entries()) {
@@ -160,9 +165,14 @@ export class Queries {
           results.push(answer);
           continue;
         }
+        if (bytes >= maxBytes) {
+          results.push(answersTooLarge(maxBytes));
+          continue;
+        }
         const { projection } = queries[i] as Query;
         const vectors = await this.#complete(namespace, answer.found, { projection, snapshot });
         if (vectors === DISTURBED) return DISTURBED;
+        bytes += vectors.reduce((sum, vector) => sum + bytesOf(vector), 0);
         results.push({ vectors, plan: answer.plan });
       }
       return results;
@@ -170,6 +180,16 @@ export class Queries {
       snapshot.release();
     }
   }
+}
+
+function answersTooLarge(maxBytes: number): QuiverError {
+  const message = `The answers to the queries before this one carry ${maxBytes} bytes already; send it in another batch`;
+  return new QuiverError("REQUEST_TOO_LARGE", message, { metadata: { max: `${maxBytes}` } });
+}
+
+function bytesOf({ key, data, sparse, metadata }: ScoredVector): number {
+  const parts = (data?.byteLength ?? 0) + (sparse ? bytesOfSparse(sparse) : 0);
+  return key.length + parts + (metadata ? JSON.stringify(metadata).length : 0);
 }
 
 /** Runs a read until no write disturbs it; at last with writes held back. */

@@ -259,8 +259,12 @@ export class VectorIndex {
     return this.#search(namespace, (partition) => this.#queries.one(partition, query, pageSize));
   }
 
-  batchQuery(namespace: string, queries: readonly Query[]): Promise<{ results: readonly BatchAnswer[]; lsn: number }> {
-    return this.#search(namespace, (partition) => this.#queries.many(partition, queries));
+  batchQuery(
+    namespace: string,
+    queries: readonly Query[],
+    maxBytes: number,
+  ): Promise<{ results: readonly BatchAnswer[]; lsn: number }> {
+    return this.#search(namespace, (partition) => this.#queries.many(partition, queries, maxBytes));
   }
 
   async stats(): Promise<IndexStats> {
