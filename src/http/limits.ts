@@ -12,7 +12,10 @@ export interface PortLimits {
   maxHeaders: number;
   /** From the first byte of a connection or request to the end of its headers, in milliseconds. Default 20,000. */
   headersTimeoutMs: number;
-  /** From the first byte of a request to the end of its body, in milliseconds. Default 300,000. */
+  /**
+   * From the first byte of a request to the end of its body, in milliseconds; with HTTP/2, for each message of a client's
+   * stream anew. Default 300,000.
+   */
   requestTimeoutMs: number;
   /** A connection without any call is closed after this many milliseconds. Default 120,000. */
   idleTimeoutMs: number;

@@ -53,6 +53,8 @@ export function createSessions({ limits, handler, log }: SessionsOptions): Sessi
   server.on("request", (request, response) => {
     const { session } = request.stream;
     receiving.set(request, performance.now());
+    // Handlers emit it for a body that may go on without end, whenever they have taken a part of it.
+    request.on("progress", () => receiving.has(request) && receiving.set(request, performance.now()));
     request.once("end", () => receiving.delete(request));
     response.once("close", () => {
       receiving.delete(request);

@@ -251,7 +251,12 @@ function bodyOf(
     maxBytes: json ? limits.maxJsonBytes : limits.maxMessageBytes,
     check: (message) => (json ? route.scanJson : route.scanFields)(message, limits),
     reserve: lease.reserve,
-    release: clientStreams(route.handler) ? lease.release : () => {},
+    release: (bytes) => {
+      if (!clientStreams(route.handler)) return;
+      lease.release(bytes);
+      // The time that the port gives a request's body starts anew.
+      request.emit("progress");
+    },
   });
 }
 

@@ -54,7 +54,7 @@ export const LIMITS = {
   idempotencyKeyLengthMax: 128,
   /** Jobs that are not finished, on one server. */
   jobsUnfinishedMax: 1_000,
-  /** Bytes that unfinished jobs still have to store, on one server. */
+  /** Bytes that unfinished jobs were started with, on one server. */
   jobsUnfinishedBytesMax: 1024 ** 3,
   /** How long a finished job is kept. */
   jobsKeptHours: 24,
@@ -65,6 +65,10 @@ export const LIMITS = {
   jobErrorsMax: 100,
   /** Streams that follow jobs, on one server. */
   jobWatchesMax: 1_000,
+  /** Imports, exports and watches of vectors at one time, on one server. */
+  streamsMax: 256,
+  /** Refused vectors that an import lists. */
+  importErrorsMax: 1_000,
 } as const;
 
 /** What an index is built with unless the request says otherwise. */

@@ -305,8 +305,8 @@ export const ErrorReason = {
   REQUEST_TOO_LARGE: 36,
 
   /**
-   * RESOURCE_EXHAUSTED. The caller of a watch reads more slowly than the changes come. Resume with from_lsn, and read
-   * faster.
+   * RESOURCE_EXHAUSTED. The caller of a watch reads so slowly that the changes it needs next are no longer kept. Export
+   * the namespace, then watch from 1 more than the export's lsn, and read faster.
    *
    * @generated from enum value: ERROR_REASON_WATCH_BEHIND = 37;
    */

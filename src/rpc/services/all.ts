@@ -14,6 +14,7 @@ import { jobService } from "./job-service.ts";
 import { namespaceService } from "./namespace-service.ts";
 import { tagService } from "./tag-service.ts";
 import { vectorService } from "./vector-service.ts";
+import { vectorStreams } from "./vector-stream-service.ts";
 
 /** Every service of quiver.v1; what has no handler answers UNIMPLEMENTED. */
 export function createServices(service: Service): RpcService[] {
@@ -21,7 +22,7 @@ export function createServices(service: Service): RpcService[] {
     defineService(BucketService, bucketService(service)),
     defineService(IndexService, indexService(service)),
     defineService(NamespaceService, namespaceService(service)),
-    defineService(VectorService, vectorService(service)),
+    defineService(VectorService, { ...vectorService(service), ...vectorStreams(service) }),
     defineService(JobService, jobService(service)),
     defineService(TagService, tagService(service)),
     defineService(AdminService, adminService(service)),

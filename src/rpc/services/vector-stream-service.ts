@@ -1,0 +1,79 @@
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import { OnDuplicate } from "../../../gen/quiver/v1/resources_pb.ts";
+import type { ImportVectorsRequest, VectorService } from "../../../gen/quiver/v1/vector_service_pb.ts";
+import type { Metadata, WatchEvent } from "../../engine/engine.ts";
+import { QuiverError, shuttingDown } from "../../errors.ts";
+import type { ImportPart } from "../../service/import-run.ts";
+import type { Service } from "../../service/service.ts";
+import { callKey } from "../call.ts";
+import { toVector, toVectorInput } from "../convert.ts";
+import { toStatus } from "../error.ts";
+import { readUntilAborted } from "../until-aborted.ts";
+
+/** The streams of VectorService. A shutdown ends each with SHUTTING_DOWN. */
+export function vectorStreams({ streams }: Service): Partial<ServiceImpl<typeof VectorService>> {
+  return {
+    async importVectors(requests, context) {
+      const parts = toParts(untilEnded(requests, context));
+      const result = await streams.import(parts, endOf(context));
+      return {
+        lsn: BigInt(result.lsn),
+        putCount: BigInt(result.putCount),
+        failedCount: BigInt(result.failedCount),
+        errors: result.refusals.map(({ position, key, error }) => ({
+          position: BigInt(position),
+          key,
+          status: toStatus(error),
+        })),
+      };
+    },
+    async *exportVectors(request, context) {
+      const filter = request.filter as Metadata | undefined;
+      const parts = await streams.export({ ...request, filter, projection: projectionOf(request) });
+      for await (const { vectors, lsn } of untilEnded(parts, context)) {
+        yield { vectors: vectors.map(toVector), lsn: BigInt(lsn) };
+      }
+    },
+    async *watchVectors(request, context) {
+      const fromLsn = request.fromLsn === undefined ? undefined : Number(request.fromLsn);
+      const events = await streams.watch({ ...request, fromLsn, projection: projectionOf(request) });
+      for await (const event of untilEnded(events, context)) yield toWatchResponse(event);
+    },
+  };
+}
+
+async function* toParts(requests: AsyncIterable<ImportVectorsRequest>): AsyncGenerator<ImportPart> {
+  for await (const request of requests) {
+    yield { ...request, vectors: request.vectors.map(toVectorInput), onDuplicate: toOnDuplicate(request) };
+  }
+}
+
+function toOnDuplicate({ onDuplicate }: ImportVectorsRequest): ImportPart["onDuplicate"] {
+  if (onDuplicate === OnDuplicate.UNSPECIFIED) return undefined;
+  return onDuplicate === OnDuplicate.LAST_WINS ? "last_wins" : "error";
+}
+
+function toWatchResponse({ lsn, change }: WatchEvent) {
+  if (change === undefined) return { lsn: BigInt(lsn) };
+  const oneof =
+    "put" in change
+      ? ({ case: "put", value: toVector(change.put) } as const)
+      : ({ case: "deletedKey", value: change.deletedKey } as const);
+  return { lsn: BigInt(lsn), change: { change: oneof } };
+}
+
+/** Aborted when the call or the server ends. */
+function endOf(context: HandlerContext): AbortSignal {
+  return AbortSignal.any([context.signal, context.values.get(callKey).shutdown]);
+}
+
+function untilEnded<T>(items: AsyncIterable<T>, context: HandlerContext): AsyncIterable<T> {
+  const { shutdown } = context.values.get(callKey);
+  return readUntilAborted(items, endOf(context), (cause) =>
+    shutdown.aborted ? shuttingDown() : new QuiverError("CANCELLED", "The stream was ended by its client", { cause }),
+  );
+}
+
+function projectionOf({ returnData, returnMetadata }: { returnData: boolean; returnMetadata: boolean }) {
+  return { data: returnData, metadata: returnMetadata };
+}

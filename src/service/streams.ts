@@ -1,0 +1,132 @@
+import type { Metadata, Projection, Vector, WatchEvent } from "../engine/engine.ts";
+import { invalidField, QuiverError } from "../errors.ts";
+import { type ImportPart, type ImportResult, ImportRun } from "./import-run.ts";
+import { LIMITS } from "./limits.ts";
+import { type PartitionContext, type PartitionReference, resolvePartition } from "./partitions.ts";
+import { toFilter } from "./query-input.ts";
+
+export interface ExportRequest extends PartitionReference {
+  /** Only keys after this one. "": all. */
+  readonly afterKey: string;
+  readonly prefix: string;
+  readonly filter: Metadata | undefined;
+  readonly projection: Projection;
+}
+
+export interface WatchRequest extends PartitionReference {
+  /** The first write to send. Undefined: the first after this call. */
+  readonly fromLsn: number | undefined;
+  readonly projection: Projection;
+}
+
+export interface ExportedPart {
+  readonly vectors: readonly Vector[];
+  readonly lsn: number;
+}
+
+const RETRY_AFTER_MS = 1_000;
+
+/** Streams of many vectors: import, export, watch. So many may be open at a time; more fail with TOO_MANY_STREAMS. */
+export class Streams {
+  readonly #context: PartitionContext;
+  #open = 0;
+
+  constructor(context: PartitionContext) {
+    this.#context = context;
+  }
+
+  /** Stores what the messages bring. After `signal` it does not wait for room any more. */
+  async import(parts: AsyncIterable<ImportPart>, signal: AbortSignal): Promise<ImportResult> {
+    const close = this.#openStream();
+    const run = new ImportRun(this.#context, signal);
+    try {
+      for await (const part of parts) await run.take(part);
+      return await run.finish();
+    } catch (error) {
+      throw await run.failed(error);
+    } finally {
+      close();
+    }
+  }
+
+  /** At least one part, which may be empty. */
+  async export(request: ExportRequest): Promise<AsyncIterable<ExportedPart>> {
+    const { afterKey, prefix, filter, projection } = request;
+    const { partition, index } = await resolvePartition(this.#context, request);
+    assertKeyPart("after_key", afterKey);
+    assertKeyPart("prefix", prefix);
+    const options = {
+      prefix,
+      after: afterKey === "" ? undefined : afterKey,
+      filter: toFilter("filter", filter, index),
+      projection,
+      maxBytes: LIMITS.listPageBytesMax,
+    };
+    return this.#stream(async () => this.#context.engine.exportVectors(partition, options));
+  }
+
+  /** Resolves once the position is checked. */
+  async watch(request: WatchRequest): Promise<AsyncIterable<WatchEvent>> {
+    const { fromLsn, projection } = request;
+    const { partition } = await resolvePartition(this.#context, request);
+    return this.#stream(() => this.#context.engine.watchVectors(partition, { fromLsn, projection }));
+  }
+
+  async #stream<T>(begin: () => Promise<AsyncIterable<T>>): Promise<AsyncIterable<T>> {
+    const close = this.#openStream();
+    try {
+      return closing(await begin(), close);
+    } catch (error) {
+      close();
+      throw error;
+    }
+  }
+
+  /** Answers how to close it; closing twice is fine. */
+  #openStream(): () => void {
+    const max = LIMITS.streamsMax;
+    if (this.#open >= max) {
+      const message = `Cannot open another stream: ${this.#open} imports, exports and watches are open, allowed are ${max}`;
+      throw new QuiverError("TOO_MANY_STREAMS", message, {
+        metadata: { current: `${this.#open}`, max: `${max}` },
+        retryAfterMs: RETRY_AFTER_MS,
+      });
+    }
+    this.#open++;
+    let isOpen = true;
+    return () => {
+      if (isOpen) this.#open--;
+      isOpen = false;
+    };
+  }
+}
+
+/** Empty is allowed. */
+function assertKeyPart(field: string, key: string): void {
+  if (Buffer.byteLength(key) <= LIMITS.keyBytesMax && key.isWellFormed()) return;
+  throw invalidField(field, `Must be at most ${LIMITS.keyBytesMax} bytes of valid UTF-8`);
+}
+
+/** Calls `close` at the end. No generator, which would hold `return` back until the item that it waits for has come. */
+function closing<T>(items: AsyncIterable<T>, close: () => void): AsyncIterable<T> {
+  const iterator = items[Symbol.asyncIterator]();
+  const iterate: AsyncIterator<T, undefined> = {
+    async next() {
+      try {
+        const result = await iterator.next();
+        if (!result.done) return result;
+      } catch (error) {
+        close();
+        throw error;
+      }
+      close();
+      return { done: true, value: undefined };
+    },
+    async return() {
+      close();
+      await iterator.return?.();
+      return { done: true, value: undefined };
+    },
+  };
+  return { [Symbol.asyncIterator]: () => iterate };
+}
