@@ -10,6 +10,13 @@ export interface ImportPart extends PartitionReference {
   readonly vectors: readonly VectorInput[];
   /** A key that stands twice in one message: refuse the later one, or let it win. Undefined: not said. */
   readonly onDuplicate: "error" | "last_wins" | undefined;
+  /** About what the message takes in memory. */
+  readonly bytes: number;
+}
+
+/** What all imports of a server store while they ask for their next messages already. */
+export interface Overlap {
+  bytes: number;
 }
 
 export interface ImportRefusal {
@@ -44,6 +51,8 @@ interface Message {
 /** What may be gone after a while. */
 const PASSING: ReadonlySet<Reason> = new Set(["INGEST_BACKLOG", "RATE_LIMIT"]);
 const RETRY_MS = 1_000;
+/** Beyond this a message is stored before the next one is asked for. */
+const OVERLAP_BYTES_MAX = 128 * 1024 * 1024;
 
 /**
  * One import. While a message is being stored the next one is checked; no more, because messages have to be stored one
@@ -51,6 +60,7 @@ const RETRY_MS = 1_000;
  */
 export class ImportRun {
   readonly #context: PartitionContext;
+  readonly #overlap: Overlap;
   readonly #signal: AbortSignal;
   readonly #refusals: ImportRefusal[] = [];
   #target: Target | undefined;
@@ -61,8 +71,9 @@ export class ImportRun {
   #failedCount = 0;
 
   /** `signal` ends the waiting for room. */
-  constructor(context: PartitionContext, signal: AbortSignal) {
+  constructor(context: PartitionContext, overlap: Overlap, signal: AbortSignal) {
     this.#context = context;
+    this.#overlap = overlap;
     this.#signal = signal;
   }
 
@@ -76,9 +87,14 @@ export class ImportRun {
     }
     const message = this.#check(this.#target, part.vectors);
     await this.#storing;
-    this.#storing = this.#store(message);
+    const overlap = this.#overlap;
+    overlap.bytes += part.bytes;
+    this.#storing = this.#store(message).finally(() => {
+      overlap.bytes -= part.bytes;
+    });
     // Whoever waits for it next is told.
     this.#storing.catch(() => {});
+    if (overlap.bytes > OVERLAP_BYTES_MAX) await this.#storing;
   }
 
   /** After the last message. */

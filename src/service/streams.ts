@@ -1,6 +1,6 @@
 import type { Metadata, Projection, Vector, WatchEvent } from "../engine/engine.ts";
 import { invalidField, QuiverError } from "../errors.ts";
-import { type ImportPart, type ImportResult, ImportRun } from "./import-run.ts";
+import { type ImportPart, type ImportResult, ImportRun, type Overlap } from "./import-run.ts";
 import { LIMITS } from "./limits.ts";
 import { type PartitionContext, type PartitionReference, resolvePartition } from "./partitions.ts";
 import { toFilter } from "./query-input.ts";
@@ -29,6 +29,7 @@ const RETRY_AFTER_MS = 1_000;
 /** Streams of many vectors: import, export, watch. So many may be open at a time; more fail with TOO_MANY_STREAMS. */
 export class Streams {
   readonly #context: PartitionContext;
+  readonly #overlap: Overlap = { bytes: 0 };
   #open = 0;
 
   constructor(context: PartitionContext) {
@@ -38,7 +39,7 @@ export class Streams {
   /** Stores what the messages bring. After `signal` it does not wait for room any more. */
   async import(parts: AsyncIterable<ImportPart>, signal: AbortSignal): Promise<ImportResult> {
     const close = this.#openStream();
-    const run = new ImportRun(this.#context, signal);
+    const run = new ImportRun(this.#context, this.#overlap, signal);
     try {
       for await (const part of parts) await run.take(part);
       return await run.finish();

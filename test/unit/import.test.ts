@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import type { Engine, Index, PartitionRef, VectorInput } from "../../src/engine/engine.ts";
 import { QuiverError } from "../../src/errors.ts";
 import type { ImportPart } from "../../src/service/import-run.ts";
@@ -57,7 +58,7 @@ async function* partsOf(
   onDuplicate?: "error" | "last_wins",
 ): AsyncGenerator<ImportPart> {
   for (const [i, vectors] of messages.entries()) {
-    yield { ...(i === 0 ? WHERE : NOWHERE), vectors, onDuplicate: i === 0 ? onDuplicate : undefined };
+    yield { ...(i === 0 ? WHERE : NOWHERE), vectors, onDuplicate: i === 0 ? onDuplicate : undefined, bytes: 1 };
   }
 }
 
@@ -99,12 +100,34 @@ test("every valid vector is stored, and every other one counted and listed by it
 });
 
 test("messages are stored one after the other, and an import of none answers the last lsn", async () => {
-  const { stub, streams } = createStub(async () => new Promise((resolve) => setImmediate(resolve)));
+  const { stub, streams } = createStub(() => setImmediate());
   const messages = Array.from({ length: 50 }, (_, i) => [vector("same", i)]);
   await streams.import(partsOf(messages), NEVER);
   assert.equal(stub.stored.get("same"), 49);
   assert.equal(stub.mostUnderWay, 1);
   assert.deepEqual(await streams.import(partsOf([[]]), NEVER), { lsn: 7, putCount: 0, failedCount: 0, refusals: [] });
+});
+
+test("the next message is asked for while one is stored, unless all imports together store too much", async () => {
+  for (const [bytes, mayOverlap] of [
+    [1_000, true],
+    [200 * 1024 * 1024, false],
+  ] as const) {
+    const { stub, streams } = createStub(async () => {
+      for (let turn = 0; turn < 3; turn++) await setImmediate();
+    });
+    let overlapped = false;
+    async function* parts(): AsyncGenerator<ImportPart> {
+      for (let i = 0; i < 10; i++) {
+        await setImmediate();
+        overlapped ||= stub.underWay > 0;
+        yield { ...(i === 0 ? WHERE : NOWHERE), vectors: [vector("a", i)], onDuplicate: undefined, bytes };
+      }
+    }
+    await streams.import(parts(), NEVER);
+    assert.equal(overlapped, mayOverlap);
+    assert.equal(stub.stored.get("a"), 9);
+  }
 });
 
 test("a key that stands twice in one message is refused, or wins", async () => {
@@ -191,8 +214,8 @@ test("the first message says where, the others only what", async () => {
       })(),
       NEVER,
     );
-  const first: ImportPart = { ...WHERE, vectors: [vector("a", 1)], onDuplicate: undefined };
-  const second: ImportPart = { ...NOWHERE, vectors: [], onDuplicate: undefined };
+  const first: ImportPart = { ...WHERE, vectors: [vector("a", 1)], onDuplicate: undefined, bytes: 1 };
+  const second: ImportPart = { ...NOWHERE, vectors: [], onDuplicate: undefined, bytes: 1 };
   const wrong: [readonly ImportPart[], string][] = [
     [[], "vector_bucket_name"],
     [[second], "index_name"],
@@ -213,9 +236,9 @@ test("the first message says where, the others only what", async () => {
 test("an index that was created again under the name is another one", async () => {
   const { stub, streams } = createStub();
   async function* parts(): AsyncGenerator<ImportPart> {
-    yield { ...WHERE, vectors: [vector("a", 1)], onDuplicate: undefined };
+    yield { ...WHERE, vectors: [vector("a", 1)], onDuplicate: undefined, bytes: 1 };
     stub.createdAt = 2;
-    yield { ...NOWHERE, vectors: [vector("b", 1)], onDuplicate: undefined };
+    yield { ...NOWHERE, vectors: [vector("b", 1)], onDuplicate: undefined, bytes: 1 };
   }
   assert.equal((await failureOf(streams.import(parts(), NEVER))).reason, "INDEX_NOT_FOUND");
 });

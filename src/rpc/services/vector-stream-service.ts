@@ -14,7 +14,7 @@ import { readUntilAborted } from "../until-aborted.ts";
 export function vectorStreams({ streams }: Service): Partial<ServiceImpl<typeof VectorService>> {
   return {
     async importVectors(requests, context) {
-      const parts = toParts(untilEnded(requests, context));
+      const parts = toParts(untilEnded(requests, context), context.values.get(callKey).lease);
       const result = await streams.import(parts, endOf(context));
       return {
         lsn: BigInt(result.lsn),
@@ -42,9 +42,16 @@ export function vectorStreams({ streams }: Service): Partial<ServiceImpl<typeof 
   };
 }
 
-async function* toParts(requests: AsyncIterable<ImportVectorsRequest>): AsyncGenerator<ImportPart> {
+async function* toParts(
+  requests: AsyncIterable<ImportVectorsRequest>,
+  lease: { readonly total: number },
+): AsyncGenerator<ImportPart> {
+  let before = 0;
   for await (const request of requests) {
-    yield { ...request, vectors: request.vectors.map(toVectorInput), onDuplicate: toOnDuplicate(request) };
+    const bytes = lease.total - before;
+    before = lease.total;
+    const vectors = request.vectors.map(toVectorInput);
+    yield { ...request, vectors, onDuplicate: toOnDuplicate(request), bytes };
   }
 }
 
