@@ -100,7 +100,7 @@ export function sortedNames(names: Iterable<string>, prefix: string): string[] {
 
 export function createIndex(context: Context): Operation {
   const { random, model, watchers } = context;
-  const bucket = random.pick([...model.buckets.keys(), ...BUCKETS]);
+  const bucket = random.pick(BUCKETS);
   const name = random.pick(INDEXES);
   const dimension = 1 + random.below(6);
   const distanceMetric = random.pick(METRICS);
@@ -254,10 +254,10 @@ export function deleteIndex(context: Context): Operation | undefined {
     call: (clients) => clients.indexes.deleteIndex(request),
     refusal: () =>
       model.missingIndex(place) ?? (model.findIndex(place)?.deletionProtection ? "DELETION_PROTECTED" : undefined),
-    accept: async () => {
+    accept: () => {
       model.buckets.get(place.bucket)?.indexes.delete(place.index);
       model.forget({ bucket: place.bucket, index: place.index });
-      await watchers.close({ bucket: place.bucket, index: place.index });
+      watchers.close({ bucket: place.bucket, index: place.index });
     },
   });
 }

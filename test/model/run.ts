@@ -75,7 +75,7 @@ class Run {
 
   async end(): Promise<void> {
     await this.#server?.kill();
-    await this.#context?.watchers.stop();
+    this.#context?.watchers.stop();
   }
 
   async all(): Promise<RunResult> {

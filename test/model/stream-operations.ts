@@ -18,11 +18,15 @@ interface Batch {
 function randomBatch({ random, model }: Context, place: Place, counts: readonly [number, number]): Batch {
   const index = model.findIndex(place);
   const faults = new Map<number, string>();
+  let empty = false;
   const vectors = listOf(random, counts, () => randomVector(random, index)).map((vector, i) => {
     if (!index || i === 0 || !chance(random, 0.1)) return vector;
     const fault: FaultyVector = faultyVector(random, index);
+    if (fault.vector.key === "" && empty) return vector;
+    empty ||= fault.vector.key === "";
     faults.set(i, fault.reason);
-    return fault.vector.key === "" ? fault.vector : { ...fault.vector, key: `faulty${i}` };
+    // An empty key stands once only: a second one would be a duplicate, too.
+    return { ...fault.vector, key: fault.vector.key === "" ? "" : `faulty${i}` };
   });
   return { vectors, faults };
 }

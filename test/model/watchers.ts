@@ -29,11 +29,11 @@ export class Watchers {
   }
 
   /** Ends the watches of an index. */
-  async close({ bucket, index }: Pick<Place, "bucket" | "index">): Promise<void> {
+  close({ bucket, index }: Pick<Place, "bucket" | "index">): void {
     for (const [name, watch] of this.#watches) {
       if (watch.place.bucket !== bucket || watch.place.index !== index) continue;
       this.#watches.delete(name);
-      await watch.stop();
+      watch.stop();
     }
   }
 
@@ -41,7 +41,7 @@ export class Watchers {
   async resume(clients: Clients, model: Model): Promise<void> {
     this.#clients = clients;
     for (const [name, watch] of this.#watches) {
-      await watch.stop();
+      watch.stop();
       const partitions = [...(model.findIndex(watch.place)?.partitions.values() ?? [])];
       // The log of an index begins with its first write, or at the start that finds it without one.
       if (partitions.every(({ lsn }) => lsn === 0n)) {
@@ -51,8 +51,8 @@ export class Watchers {
     }
   }
 
-  async stop(): Promise<void> {
-    for (const watch of this.#watches.values()) await watch.stop();
+  stop(): void {
+    for (const watch of this.#watches.values()) watch.stop();
   }
 
   /** Waits until every watch has seen the last write, then compares what it has seen with the model. */
@@ -68,7 +68,6 @@ class Watch {
   /** The first write that was not seen whole. */
   #next: bigint;
   #abort = new AbortController();
-  #reading = Promise.resolve();
   #failure: unknown;
 
   constructor(place: Place, fromLsn: bigint) {
@@ -78,15 +77,17 @@ class Watch {
 
   start(clients: Clients): void {
     this.#abort = new AbortController();
-    this.#reading = this.#read(clients, this.#abort.signal).catch((error: unknown) => {
+    const { signal } = this.#abort;
+    this.#read(clients, signal).catch((error: unknown) => {
+      if (signal.aborted) return;
       const reason = reasonOf(error);
       if (error instanceof assert.AssertionError || (reason && reason !== "SHUTTING_DOWN")) this.#failure = error;
     });
   }
 
-  async stop(): Promise<void> {
+  /** Does not wait: clients of a server that was killed may keep a stream waiting after it was aborted. */
+  stop(): void {
     this.#abort.abort();
-    await this.#reading;
   }
 
   async #read(clients: Clients, signal: AbortSignal): Promise<void> {
@@ -95,6 +96,7 @@ class Watch {
     const request = { ...where, fromLsn: this.#next, returnData: true, returnMetadata: true };
     let last = this.#next;
     for await (const { lsn, change } of clients.vectors.watchVectors(request, { signal })) {
+      if (signal.aborted) return;
       assert.ok(change === undefined ? lsn >= this.#next - 1n : lsn >= last, `change of ${lsn} after ${last}`);
       if (change === undefined) {
         this.#next = lsn + 1n;
