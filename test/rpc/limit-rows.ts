@@ -21,6 +21,9 @@ export const CONTRACT = {
   efSearchMax: 10_000,
   keyBytesMax: 1_024,
   sparseValuesMax: 2_048,
+  filterDepthMax: 8,
+  filterNodesMax: 1_024,
+  filterBytesMax: 65_536,
   metadataBytesMax: 40_960,
   filterableMetadataBytesMax: 2_048,
   metadataKeysMax: 50,
@@ -128,7 +131,13 @@ const NAMES: LimitRow[] = [
   },
   { method: "CreateIndex", request: (n: number) => newIndex({ indexName: freshName(n) }), field: "index_name" },
   { method: "CreateNamespace", request: (n: number) => ({ ...index, namespace: freshName(n) }), field: "namespace" },
-].map((row) => ({ limit: "nameLengthMax", ...row, ...from(1, C.nameLengthMax) }));
+].map((row) => ({
+  limit: "nameLengthMax",
+  ...row,
+  ...from(1, C.nameLengthMax),
+  // "" is the name of the default namespace, which exists.
+  ...(row.method === "CreateNamespace" && { refused: [C.nameLengthMax + 1] }),
+}));
 
 const WIDE_DATA = { float32: list(C.dimensionMax, (i) => i % 7) };
 /** Vectors of dimension 20,000 whose data fit into one answer. */
@@ -329,6 +338,35 @@ const WRITES: LimitRow[] = [
   })),
 ];
 
+/** n levels: a condition in negations. */
+const negations = (n: number): JsonObject => (n === 1 ? { a: 1 } : { $not: negations(n - 1) });
+
+/** Filters at the limit of depth, of nodes and of bytes as JSON; docs/reference/filters.md says what counts. */
+const FILTERS: LimitRow[] = (
+  [
+    ["filterDepthMax", negations],
+    ["filterNodesMax", (n: number) => ({ a: { $in: list(n - 3, (i) => i) } })],
+    ["filterBytesMax", (n: number) => ({ a: bytes(n - '{"a":""}'.length) })],
+  ] as const
+).flatMap(([limit, filter]) =>
+  (
+    [
+      ["QueryVectors", (n: number) => query({ filter: filter(n) })],
+      ["ListVectors", (n: number) => ({ ...index, filter: filter(n) })],
+      ["DeleteVectors", (n: number) => ({ ...index, filter: filter(n) })],
+      ["UpdateVectors", (n: number) => ({ ...index, filter: filter(n), setMetadata: { b: 1 }, dryRun: true })],
+      ["MeasureRecall", (n: number) => ({ ...index, topK: 1, filter: filter(n) })],
+    ] as const
+  ).map(([method, request]) => ({
+    limit,
+    method,
+    request,
+    ...upTo(C[limit]),
+    reason: "FILTER_INVALID" as const,
+    field: /^filter/,
+  })),
+);
+
 const READS: LimitRow[] = [
   {
     limit: "answerDataBytesMax",
@@ -509,6 +547,7 @@ export const ROWS: readonly LimitRow[] = [
   ...KEYS,
   ...METADATA,
   ...WRITES,
+  ...FILTERS,
   ...READS,
   ...QUERIES,
 ];
