@@ -2,7 +2,7 @@ import type { SearchOptions } from "../../../native/hnsw.ts";
 import { countBits } from "../../filter/bitmap.ts";
 import type { QueryPlan, Search, SparseData } from "../engine.ts";
 import { compareKeys } from "./key-order.ts";
-import { type PlanInput, planAgain, planSearch, type SearchPlan } from "./planner.ts";
+import { type GraphPlan, type PlanInput, planAgain, planSearch, type SearchPlan } from "./planner.ts";
 import type { DenseFound, Found, VectorSet } from "./vector-set.ts";
 
 /** What is looked for, with the parts of stored vectors filled in. */
@@ -83,10 +83,17 @@ async function searchAgain(
   { request, inputs, plan }: Planned,
   answer: SearchAnswer,
 ): Promise<SearchAnswer> {
+  if (!plan.exact) noticeQuery(set, request, plan);
   const better = answer.plan.exact ? undefined : planAgain(plan, answer.plan.compared, inputs);
   if (!better) return answer;
   const again = await searchPlanned(set, request, better);
   return { ...again, plan: { ...again.plan, compared: again.plan.compared + answer.plan.compared } };
+}
+
+/** Lets the graph's recall be watched with queries as they come. */
+function noticeQuery(set: VectorSet, { target, topK, search, allowed }: SearchRequest, { efSearch }: GraphPlan): void {
+  if (!target.data || target.except !== undefined || allowed || search.kind !== "recall_target") return;
+  set.recall.noticeQuery({ data: target.data, topK, efSearch, recallTarget: search.recallTarget });
 }
 
 async function searchPlanned(set: VectorSet, request: SearchRequest, plan: SearchPlan) {
@@ -147,10 +154,13 @@ async function searchThroughTies(set: VectorSet, request: SearchRequest): Promis
   }
 }
 
-function planInputs(set: VectorSet, { topK, search, allowed }: SearchRequest): PlanInput {
-  const { indexed, deleted } = set.graphStats;
-  set.recall.indexed = indexed;
-  return { search, topK, indexed, deleted, matching: allowed && countBits(allowed), costs: set.recall };
+export function planInputs(
+  set: VectorSet,
+  { topK, search, allowed }: Pick<SearchRequest, "topK" | "search" | "allowed">,
+): PlanInput {
+  const { indexed, unindexed, deleted } = set.graphStats;
+  const matching = allowed && countBits(allowed);
+  return { search, topK, indexed, unindexed, deleted, matching, costs: set.recall.model };
 }
 
 const bitmapIds = new WeakMap<Uint32Array, number>();

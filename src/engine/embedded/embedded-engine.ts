@@ -8,6 +8,7 @@ import type {
   IndexChanges,
   IndexRef,
   ListOptions,
+  MeasureRecallOptions,
   Namespace,
   Page,
   PageOptions,
@@ -292,6 +293,10 @@ class EmbeddedEngine implements Engine {
     options = { maxBytes: Number.POSITIVE_INFINITY },
   ) {
     return this.#on(ref, (index) => index.batchQuery(namespace, queries, options.maxBytes));
+  }
+
+  measureRecall({ namespace, ...ref }: PartitionRef, options: MeasureRecallOptions) {
+    return this.#on(ref, (index) => index.measureRecall(namespace, options));
   }
 
   exportVectors({ namespace, ...ref }: PartitionRef, options: ExportOptions) {

@@ -92,6 +92,7 @@ export class Partition {
   /** Loads a new set from the store; `buildGraph` then completes it. Writes go on meanwhile. */
   async rebuild(): Promise<void> {
     const next = new SetLoader(new VectorSet(this.#settings()));
+    next.set.recall.model.inherit(this.#set.recall.model);
     this.#next = next;
     try {
       await this.#load(next);

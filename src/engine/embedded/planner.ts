@@ -21,7 +21,9 @@ export interface PlanInput {
   readonly indexed: number;
   /** Dead vectors that the graph still holds. */
   readonly deleted: number;
-  /** Of the live vectors in the graph, how many the filter allows; undefined without a filter. */
+  /** Live vectors outside of the graph. */
+  readonly unindexed: number;
+  /** Of the live vectors, how many the filter allows; undefined without a filter. */
   readonly matching: number | undefined;
   readonly costs: SearchCosts;
 }
@@ -37,8 +39,8 @@ const EXACT: SearchPlan = { exact: true };
  * eligible. A walk that has cost as much as comparing all that is eligible gives up, so it never costs more than twice that.
  */
 export function planSearch(input: PlanInput): SearchPlan {
-  const { search, topK, indexed, matching, costs } = input;
-  const eligible = matching ?? indexed;
+  const { search, topK, costs } = input;
+  const eligible = eligibleIn(input);
   if (search.kind === "exact" || eligible <= topK) return EXACT;
   if (search.kind === "recall_target" && search.recallTarget >= 1) return EXACT;
   const efSearch = search.kind === "ef_search" ? search.efSearch : costs.efFor(search.recallTarget, topK);
@@ -47,27 +49,35 @@ export function planSearch(input: PlanInput): SearchPlan {
 
 /** A walk that compares so many times what was expected has gone through vectors that the filter does not allow. */
 const UNEXPECTED = 2.5;
+/** Twice the candidates cost 1.7 times as much: 2.7 times in all, where the first answer would have done. */
+const EF_AGAIN = 2;
 
 /**
  * The plan for a query that the graph has answered, but badly; undefined when the answer may stand. Where what a filter
- * allows lies far away from the query, the walk ends at the border of it, and has to keep more candidates: 3 to 5 times as
- * many on clustered data whose half on the other side is allowed.
+ * allows lies far away from the query, the walk ends at the border of it, and has to keep more candidates: twice as many
+ * take recall@10 from 0.94 to 0.975 on 100,000 clustered vectors of which the half on the other side is allowed.
  */
 export function planAgain(plan: SearchPlan, compared: number, input: PlanInput): SearchPlan | undefined {
-  const { search, matching } = input;
+  const { search, matching, unindexed } = input;
   if (plan.exact || matching === undefined || search.kind !== "recall_target") return undefined;
-  if (compared < UNEXPECTED * plan.expected) return undefined;
-  const more = search.recallTarget < 0.975 ? 3 : 5;
-  if (compared * more >= matching) return EXACT;
-  return { ...plan, efSearch: plan.efSearch * more };
+  const walked = compared - Math.min(unindexed, matching);
+  if (walked < UNEXPECTED * plan.expected) return undefined;
+  if (walked * EF_AGAIN >= eligibleIn(input)) return EXACT;
+  return { ...plan, efSearch: plan.efSearch * EF_AGAIN };
 }
 
-function graphPlan(efSearch: number, { indexed, deleted, matching, costs }: PlanInput): SearchPlan {
-  const eligible = matching ?? indexed;
+function graphPlan(efSearch: number, input: PlanInput): SearchPlan {
+  const { indexed, deleted, costs } = input;
+  const eligible = eligibleIn(input);
   const share = eligible / (indexed + deleted);
   const expected = costs.comparedBy(efSearch / share);
   if (!(efSearch <= EF_MAX && expected < eligible)) return EXACT;
   return { exact: false, efSearch, visitBudget: eligible, expected };
+}
+
+/** Vectors of the graph that may be found, at most. */
+function eligibleIn({ indexed, matching }: PlanInput): number {
+  return Math.min(indexed, matching ?? indexed);
 }
 
 /** What the native search takes. */

@@ -158,8 +158,12 @@ function topOf(curve: readonly Step[]): number {
   return curve[0]?.topK ?? 1;
 }
 
-/** Where the curve reaches the recall, between two steps by powers of ef_search and of the share that is missed. */
-function efOn(curve: readonly Step[], recallTarget: number): number {
+/** Of what may be missed, the share that is aimed at: queries are not those that were measured with. */
+const MISSES_AIMED_AT = 2 / 3;
+
+/** Where the curve reaches the recall with some reserve, between two steps by powers of ef_search and of the share that is missed. */
+function efOn(curve: readonly Step[], wanted: number): number {
+  const recallTarget = 1 - MISSES_AIMED_AT * (1 - wanted);
   const at = curve.findIndex(({ low }) => low >= recallTarget);
   const [before, step] = at < 0 ? curve.slice(-2) : at === 0 ? [undefined, curve[0]] : [curve[at - 1], curve[at]];
   if (!step) return Number.POSITIVE_INFINITY;

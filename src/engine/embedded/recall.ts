@@ -29,6 +29,12 @@ export interface MeasuredSearch {
 export interface MeasureOptions extends MeasuredSearch {
   /** True: queries of this kind are answered by comparing everything, so that there is nothing to measure but that. */
   readonly exact?: boolean;
+  /** As in SearchOptions of native/hnsw.ts. */
+  readonly visitBudget?: number | undefined;
+  /** Says how a query is searched again for which so many vectors were compared; undefined: its answer stands. */
+  readonly again?: (
+    compared: number,
+  ) => { readonly exact: true } | { readonly exact: false; readonly efSearch: number } | undefined;
   /** Ends the measurement between two batches, with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -53,7 +59,7 @@ export function sampleQueries(graph: SearchableGraph, count: number, random: () 
 export async function measureRecall(
   graph: SearchableGraph,
   queries: RecallQueries,
-  { exact, signal, ...search }: MeasureOptions,
+  { exact, signal, again, ...search }: MeasureOptions,
 ): Promise<RecallMeasurement> {
   const shares: number[] = [];
   let comparedGraph = 0;
@@ -62,8 +68,23 @@ export async function measureRecall(
     signal?.throwIfAborted();
     const truth = await searchExactly(graph, batch, search);
     const found = exact ? truth.results : await searchGraph(graph, batch, search);
-    shares.push(...sharesFound(truth, found, search.topK));
+    const shared = sharesFound(truth, found, search.topK);
     comparedGraph += sum(found.compared);
+    for (const [i, compared] of exact ? [] : found.compared.entries()) {
+      const next = found.exact[i] === 1 ? undefined : again?.(compared);
+      if (!next) continue;
+      const one = {
+        data: batch.data.slice(i, i + 1),
+        ...(batch.without && { without: batch.without.slice(i, i + 1) }),
+      };
+      const oneTruth = await searchExactly(graph, one, search);
+      const better = next.exact
+        ? oneTruth.results
+        : await searchGraph(graph, one, { ...search, efSearch: next.efSearch });
+      shared[i] = sharesFound(oneTruth, better, search.topK)[0] ?? 1;
+      comparedGraph += sum(better.compared);
+    }
+    shares.push(...shared);
     comparedExact += sum(truth.results.compared);
     await setImmediate();
   }
@@ -105,9 +126,10 @@ export async function searchExactly(
 export function searchGraph(
   graph: SearchableGraph,
   queries: RecallQueries,
-  { topK, efSearch, allowed }: MeasuredSearch,
+  { topK, efSearch, allowed, visitBudget }: MeasuredSearch & Pick<MeasureOptions, "visitBudget">,
 ): Promise<SearchResults> {
-  return search(graph, queries, { k: topK, efSearch, ...(allowed && { allowed }) });
+  const limits = { ...(allowed && { allowed }), ...(visitBudget !== undefined && { visitBudget }) };
+  return search(graph, queries, { k: topK, efSearch, ...limits });
 }
 
 function search(graph: SearchableGraph, { data, without }: RecallQueries, options: SearchOptions) {

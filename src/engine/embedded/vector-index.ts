@@ -7,11 +7,13 @@ import type {
   IndexState,
   IndexStats,
   ListOptions,
+  MeasureRecallOptions,
   Namespace,
   Projection,
   PutOptions,
   Query,
   QueryAnswer,
+  RecallMeasurement,
   Selection,
   Update,
   UpdateOptions,
@@ -26,6 +28,7 @@ import { ChangeLog } from "./change-log.ts";
 import type { ChangeBudget } from "./change-ring.ts";
 import type { GraphBuilder } from "./graph-builder.ts";
 import { exportParts, type ListPage, listPage } from "./listing.ts";
+import { measurePartition } from "./measure.ts";
 import type { Partition } from "./partition.ts";
 import { namespaceNotFound, Partitions } from "./partitions.ts";
 import { Queries } from "./queries.ts";
@@ -267,6 +270,10 @@ export class VectorIndex {
     return this.#search(namespace, (partition) => this.#queries.many(partition, queries, maxBytes));
   }
 
+  measureRecall(namespace: string, options: MeasureRecallOptions): Promise<RecallMeasurement> {
+    return this.#search(namespace, (partition) => measurePartition(partition, options));
+  }
+
   async stats(): Promise<IndexStats> {
     await this.#ready();
     const sets = [...this.#partitions.all()].map(({ set }) => ({ set, graph: set.graphStats, memory: set.memory }));
@@ -288,7 +295,7 @@ export class VectorIndex {
         disk,
         reclaimable: Math.round(deadMemory) + Math.min(this.#garbage, disk),
       },
-      recall: undefined,
+      recall: sets.toSorted((a, b) => b.graph.indexed - a.graph.indexed)[0]?.set.recall.latest,
     };
   }
 

@@ -9,7 +9,7 @@ import { clearBit, hasBit, setBit, wordsFor } from "../../filter/bitmap.ts";
 import type { Filter } from "../../filter/filter.ts";
 import type { Metadata, SparseData, VectorInput } from "../engine.ts";
 import { MetadataIndex } from "./metadata-index.ts";
-import { RecallModel } from "./recall-model.ts";
+import { RecallMonitor } from "./recall-monitor.ts";
 import { SparseIndex } from "./sparse-index.ts";
 
 /** Below so many live vectors a set has no graph: comparing all of them is faster. */
@@ -72,7 +72,7 @@ export interface DenseFound {
 export class VectorSet {
   readonly dimension: number;
   /** What its graph finds at which price. */
-  readonly recall = new RecallModel();
+  readonly recall: RecallMonitor;
   readonly #m: number | undefined;
   readonly #efConstruction: number | undefined;
   readonly #graph: Graph;
@@ -93,6 +93,7 @@ export class VectorSet {
 
   constructor({ nonFilterableKeys, ...options }: VectorSetOptions) {
     this.#graph = createGraph(options);
+    this.recall = new RecallMonitor(this);
     this.dimension = options.dimension;
     this.#m = options.m;
     this.#efConstruction = options.efConstruction;
@@ -176,8 +177,10 @@ export class VectorSet {
   }
 
   /** Moves up to `max` vectors from the unindexed tail into the graph. */
-  build(max: number): Promise<number> {
-    return this.#graph.build(max);
+  async build(max: number): Promise<number> {
+    const moved = await this.#graph.build(max);
+    this.recall.notice();
+    return moved;
   }
 
   has(key: string): boolean {
@@ -308,6 +311,7 @@ export class VectorSet {
   /** Frees the memory; searches and builds under way end with an error. */
   dispose(): void {
     this.#disposed = true;
+    this.recall.close();
     this.#graph.dispose();
   }
 
@@ -350,6 +354,7 @@ export class VectorSet {
       if (hasBit(this.#withData, ordinal)) inGraph.push(ordinal);
     }
     this.#graph.remove(Uint32Array.from(inGraph));
+    this.recall.notice();
   }
 
   #resize(ordinal: number, bytes: number): void {

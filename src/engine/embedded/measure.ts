@@ -1,0 +1,50 @@
+import type { MeasureRecallOptions, RecallMeasurement } from "../engine.ts";
+import { planInputs } from "./dense-search.ts";
+import type { Partition } from "./partition.ts";
+import { planAgain, planSearch } from "./planner.ts";
+import { measureRecall, sampleQueries } from "./recall.ts";
+import type { VectorSet } from "./vector-set.ts";
+
+/** Measures how much of the exact answer queries of a kind find in a namespace; anew when its set is built anew meanwhile. */
+export async function measurePartition(
+  partition: Partition,
+  options: MeasureRecallOptions,
+): Promise<RecallMeasurement> {
+  for (;;) {
+    const { set } = partition;
+    try {
+      return await measureSet(set, options);
+    } catch (error) {
+      if (partition.isDisposed || partition.set === set) throw error;
+    }
+  }
+}
+
+function measureSet(
+  set: VectorSet,
+  { topK, queries, filter, search }: MeasureRecallOptions,
+): Promise<RecallMeasurement> {
+  const { graph, model } = set.recall;
+  const measured = "sampleSize" in queries ? sampleQueries(graph, queries.sampleSize, Math.random) : { data: queries };
+  const allowed = filter && set.select(filter);
+  const inputs = planInputs(set, { topK, search, allowed });
+  const plan = planSearch(inputs);
+  if (plan.exact) {
+    const wanted =
+      search.kind === "ef_search"
+        ? search.efSearch
+        : search.kind === "exact"
+          ? topK
+          : model.efFor(search.recallTarget, topK);
+    const efSearch = Number.isFinite(wanted) ? Math.max(topK, wanted) : topK;
+    return measureRecall(graph, measured, { topK, efSearch, allowed, exact: true });
+  }
+  const { efSearch, visitBudget } = plan;
+  return measureRecall(graph, measured, {
+    topK,
+    efSearch,
+    allowed,
+    visitBudget,
+    again: (compared) => planAgain(plan, compared, inputs),
+  });
+}
