@@ -72,7 +72,10 @@ export class SetLoader {
   }
 
   setMetadata(key: string, change: MetadataChange, bytes: number): void {
-    if (!this.#loading || this.#touched.has(key)) this.set.setMetadata(key, change);
+    const loaded = this.set.versionOf(key);
+    // The read snapshot held the change already: it was durable, though memory had not shown it yet.
+    if (loaded >= change.version) return;
+    if (!this.#loading || loaded > 0) this.set.setMetadata(key, change);
     else this.#changed.set(key, { metadata: change.after, version: change.version, bytes });
   }
 
