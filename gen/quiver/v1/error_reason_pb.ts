@@ -290,15 +290,17 @@ export const ErrorReason = {
   MEMORY_FULL: 34,
 
   /**
-   * RESOURCE_EXHAUSTED. Vectors come faster than the graph is built. Wait as long as RetryInfo says, then try again.
+   * RESOURCE_EXHAUSTED. Vectors come faster than they are flushed or built into the graph, or as many uploads or bytes of
+   * them wait as allowed. Wait as long as RetryInfo says, then try again.
    *
    * @generated from enum value: ERROR_REASON_INGEST_BACKLOG = 35;
    */
   INGEST_BACKLOG: 35,
 
   /**
-   * RESOURCE_EXHAUSTED. The request has more bytes than allowed. Send fewer vectors in one request; the metadata says
-   * {given, max}.
+   * RESOURCE_EXHAUSTED. The request has more bytes, fields or numbers than allowed; a filter matches more than one write
+   * can change, which is 256 MiB; or the answers to the queries of a batch before this one carry 64 MiB. Send fewer
+   * vectors or queries in one request, or narrow the filter; the metadata says {max}.
    *
    * @generated from enum value: ERROR_REASON_REQUEST_TOO_LARGE = 36;
    */

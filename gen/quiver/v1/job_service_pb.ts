@@ -41,7 +41,7 @@ export type Job = Message<"quiver.v1.Job"> & {
   state: JobState;
 
   /**
-   * How many vectors it has to do.
+   * How many vectors it has to do; with ON_DUPLICATE_LAST_WINS, how many distinct keys.
    *
    * @generated from field: uint64 total = 3;
    */
@@ -125,7 +125,7 @@ export type Job = Message<"quiver.v1.Job"> & {
   namespace: string;
 
   /**
-   * The vectors that were refused, by position: the first 100.
+   * The first 100 vectors that were refused, each with its position in the request.
    *
    * @generated from field: repeated quiver.v1.VectorError errors = 15;
    */
@@ -182,7 +182,8 @@ export type StartUploadRequest = Message<"quiver.v1.StartUploadRequest"> & {
   namespace: string;
 
   /**
-   * The vectors: at least 1, and as many as fit into the 20 MiB of a request.
+   * The vectors: at least 1, and as many as fit into the 20 MiB and the 211,000 fields of a request, which small ones
+   * reach first, at about 50,000.
    *
    * @generated from field: repeated quiver.v1.Vector vectors = 5;
    */
@@ -549,7 +550,8 @@ export const JobService: GenService<{
    * Takes vectors and stores them in the background; answers at once. The request itself is checked as by PutVectors,
    * but a vector that is refused is counted and listed in the job, and the others are stored. Fails with NOT_FOUND:
    * BUCKET_NOT_FOUND or INDEX_NOT_FOUND; with INVALID_ARGUMENT: INVALID_FIELD or DUPLICATE_KEY; with
-   * RESOURCE_EXHAUSTED: ITEM_LIMIT, INGEST_BACKLOG or DISK_FULL.
+   * FAILED_PRECONDITION, IDEMPOTENCY_KEY_REUSED; with RESOURCE_EXHAUSTED: RATE_LIMIT, ITEM_LIMIT, DISK_FULL,
+   * REQUEST_TOO_LARGE, or INGEST_BACKLOG when 1,000 jobs or 1 GiB of them are not finished.
    *
    * @generated from rpc quiver.v1.JobService.StartUpload
    */

@@ -1548,10 +1548,10 @@ export const QueryStrategySchema: GenEnum<QueryStrategy> = /*@__PURE__*/
  *
  * A write is durable and visible to every later read once it is answered, and each call is all-or-nothing. Every write
  * answers its lsn, a number that grows with each write on the server; every read answers the lsn that it saw. Every
- * call fails with NOT_FOUND, BUCKET_NOT_FOUND or INDEX_NOT_FOUND, and with INVALID_ARGUMENT, MALFORMED_REQUEST, when it
- * cannot be read; writes with RESOURCE_EXHAUSTED: RATE_LIMIT, ITEM_LIMIT, DISK_FULL, MEMORY_FULL, INGEST_BACKLOG or
- * REQUEST_TOO_LARGE, and then nothing was written; with UNAVAILABLE: STORAGE_READ_ONLY, WRITE_OUTCOME_UNKNOWN or
- * SHUTTING_DOWN, and then something may have been.
+ * call fails with NOT_FOUND, BUCKET_NOT_FOUND or INDEX_NOT_FOUND, with INVALID_ARGUMENT, MALFORMED_REQUEST, when it
+ * cannot be read, and with RESOURCE_EXHAUSTED: RATE_LIMIT or REQUEST_TOO_LARGE; writes with RESOURCE_EXHAUSTED:
+ * ITEM_LIMIT, DISK_FULL, MEMORY_FULL or INGEST_BACKLOG, and then nothing was written; with UNAVAILABLE:
+ * STORAGE_READ_ONLY, WRITE_OUTCOME_UNKNOWN or SHUTTING_DOWN, and then something may have been.
  *
  * @generated from service quiver.v1.VectorService
  */
