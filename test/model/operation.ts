@@ -65,7 +65,7 @@ export function createOperation<Answer extends object>(parts: OperationParts<Ans
 }
 
 /** No call here takes long: one that has not ended by then hangs. */
-const CALL_MS_MAX = 15_000;
+const CALL_MS_MAX = 60_000;
 
 /** What a call comes to; rejects when it fails without a reason of the server, or hangs. */
 export async function outcomeOf(call: Promise<object>): Promise<Outcome> {
