@@ -99,7 +99,7 @@ function updateByKeys(context: Context): Operation {
       ...(parts % 2 === 1 && { data: { float32: randomData(random, index?.dimension ?? 2) } }),
       ...(isDot && parts % 4 > 1 && { sparse: randomSparseChange(random) }),
       ...((parts > 3 || parts === 0 || !isDot) && { setMetadata: randomMerge(random) }),
-      ...(chance(random, 0.1) && { ifVersion: randomVersion(context, model.findPartition(place), key) || 1n }),
+      ...(chance(random, 0.1) && { ifVersion: randomVersion(context, model.findPartition(place), key) }),
     };
   });
   const dryRun = chance(random, 0.15);
