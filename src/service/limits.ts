@@ -39,6 +39,8 @@ export const LIMITS = {
   /** The same, once its last page was read. */
   openAnswerReadMs: 30 * 1_000,
   batchQueriesMax: 1_000,
+  /** Queries, or stored vectors taken as such, of one measurement of recall. */
+  recallQueriesMax: 1_000,
   /** Results of one query of a batch; all of them together have `topKMax`. */
   batchTopKMax: 1_000,
   /** Bytes after which the later queries of a batch are refused: of keys, data, sparse values and metadata. */

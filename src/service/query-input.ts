@@ -65,7 +65,7 @@ function badCombination(path: string, given: readonly string[]): QuiverError {
   return new QuiverError("INVALID_FIELD", message, { violations });
 }
 
-function assertSearch(field: string, search: Search): void {
+export function assertSearch(field: string, search: Search): void {
   if (search.kind === "ef_search" && (search.efSearch < 1 || search.efSearch > LIMITS.efSearchMax)) {
     throw invalidField(`${field}.ef_search`, `Must be 1 to ${LIMITS.efSearchMax}, got ${search.efSearch}`);
   }

@@ -7,6 +7,7 @@ import type { ArnScope } from "./names.ts";
 import { Namespaces } from "./namespaces.ts";
 import { Queries } from "./queries.ts";
 import { type RateLimits, Rates } from "./rates.ts";
+import { RecallMeasurements } from "./recall.ts";
 import { Streams } from "./streams.ts";
 import { Tags } from "./tags.ts";
 import { Vectors } from "./vectors.ts";
@@ -18,6 +19,7 @@ export interface Service {
   readonly namespaces: Namespaces;
   readonly vectors: Vectors;
   readonly queries: Queries;
+  readonly recall: RecallMeasurements;
   readonly streams: Streams;
   /** Call `resume` before anything else, and `close` before the engine is closed. */
   readonly jobs: Jobs;
@@ -41,6 +43,7 @@ export function createService(engine: Engine, { scope, rateLimits, onBackgroundE
     namespaces: new Namespaces(engine, scope, rates),
     vectors: new Vectors({ engine, scope, rates }),
     queries: new Queries({ engine, scope, rates }),
+    recall: new RecallMeasurements({ engine, scope, rates }),
     streams: new Streams({ engine, scope, rates }),
     jobs: new Jobs({ engine, scope, rates, onError: onBackgroundError }),
     tags: new Tags(engine, scope, rates),

@@ -35,6 +35,7 @@ export const CONTRACT = {
   openAnswerIdleMs: 300_000,
   openAnswerReadMs: 30_000,
   batchQueriesMax: 1_000,
+  recallQueriesMax: 1_000,
   batchTopKMax: 1_000,
   batchAnswerBytesMax: 67_108_864,
   listPageMax: 1_000,
@@ -524,7 +525,7 @@ const QUERIES: LimitRow[] = [
     field: /^queries/,
   },
   {
-    limit: "queries of MeasureRecall",
+    limit: "recallQueriesMax",
     method: "MeasureRecall",
     request: (n) => ({ ...index, topK: 1, queries: list(n, () => data) }),
     ...upTo(1_000),

@@ -1,9 +1,12 @@
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type IndexService, IndexState } from "../../../gen/quiver/v1/index_service_pb.ts";
+import type { IndexStats } from "../../engine/engine.ts";
 import type { Service } from "../../service/service.ts";
-import { assertDataType, fromMetric, toIndex } from "../convert.ts";
+import { assertDataType, fromFloats, fromMetric, fromStruct, toIndex } from "../convert.ts";
+import { fromSearch } from "../convert-query.ts";
 
-export function indexService({ indexes }: Service): Partial<ServiceImpl<typeof IndexService>> {
+export function indexService({ indexes, recall }: Service): Partial<ServiceImpl<typeof IndexService>> {
   return {
     async createIndex(request) {
       assertDataType(request.dataType);
@@ -49,10 +52,24 @@ export function indexService({ indexes }: Service): Partial<ServiceImpl<typeof I
         unindexedVectors: BigInt(stats.unindexedVectors),
         deletedVectors: BigInt(stats.deletedVectors),
         bytes: { vectors: BigInt(vectors), graph: BigInt(graph), keys: BigInt(keys), disk: BigInt(disk) },
+        ...(stats.recall && { recall: toRecall(stats.recall) }),
         state: STATES[stats.state],
       };
     },
+    async measureRecall(request) {
+      const { meanComparedGraph, meanComparedExact, ...measured } = await recall.measure({
+        ...request,
+        queries: request.queries.map(({ float32 }) => fromFloats(float32)),
+        filter: fromStruct(request.filter),
+        search: fromSearch(request.search),
+      });
+      return { ...measured, meanComparedGraph, meanComparedExact, queryCount: BigInt(measured.queryCount) };
+    },
   };
+}
+
+function toRecall({ measuredAt, queryCount, ...recall }: NonNullable<IndexStats["recall"]>) {
+  return { ...recall, queryCount: BigInt(queryCount), measureTime: timestampFromMs(measuredAt) };
 }
 
 const STATES = {

@@ -1,0 +1,52 @@
+import type { Engine, Metadata, RecallMeasurement, Search } from "../engine/engine.ts";
+import { invalidField } from "../errors.ts";
+import { LIMITS } from "./limits.ts";
+import { type PartitionContext, type PartitionReference, resolvePartition } from "./partitions.ts";
+import { assertSearch, toFilter } from "./query-input.ts";
+import { assertData } from "./vector-input.ts";
+
+export interface MeasureRecallRequest extends PartitionReference {
+  readonly topK: number;
+  /** 0: the default, unless there are queries. */
+  readonly sampleSize: number;
+  readonly queries: readonly Float32Array[];
+  readonly filter: Metadata | undefined;
+  readonly search: Search;
+}
+
+/** How many of the exact results queries by graph find. */
+export class RecallMeasurements {
+  readonly #engine: Engine;
+  readonly #context: PartitionContext;
+
+  constructor(context: PartitionContext) {
+    this.#engine = context.engine;
+    this.#context = context;
+  }
+
+  async measure(request: MeasureRecallRequest): Promise<RecallMeasurement> {
+    const { partition, index } = await resolvePartition(this.#context, request);
+    const { topK, sampleSize, queries, search } = request;
+    if (topK < 1 || topK > LIMITS.topKMax) throw invalidField("top_k", `Must be 1 to ${LIMITS.topKMax}, got ${topK}`);
+    if (sampleSize > LIMITS.recallQueriesMax) {
+      throw invalidField("sample_size", `Must be 1 to ${LIMITS.recallQueriesMax}, got ${sampleSize}`);
+    }
+    if (queries.length > LIMITS.recallQueriesMax) {
+      throw invalidField("queries", `Must be at most ${LIMITS.recallQueriesMax} items, got ${queries.length}`);
+    }
+    if (queries.length > 0 && sampleSize > 0) {
+      throw invalidField("sample_size", `Must be absent beside queries, got ${sampleSize}`);
+    }
+    for (const [i, data] of queries.entries()) assertData(`queries[${i}].float32`, data, index);
+    if (search.kind === "exact") throw invalidField("search.exact", "Must be absent: exact searches find everything");
+    assertSearch("search", search);
+    return this.#engine.measureRecall(partition, {
+      topK,
+      queries: queries.length > 0 ? queries : { sampleSize: sampleSize || SAMPLE_SIZE_DEFAULT },
+      filter: toFilter("filter", request.filter, index),
+      search,
+    });
+  }
+}
+
+const SAMPLE_SIZE_DEFAULT = 100;
