@@ -1,11 +1,18 @@
 import type { JsonObject } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { DataType, DistanceMetric, type SparseVector, type Vector } from "../../gen/quiver/v1/resources_pb.ts";
+import {
+  DataType,
+  DistanceMetric,
+  OnDuplicate,
+  type SparseVector,
+  type Vector,
+} from "../../gen/quiver/v1/resources_pb.ts";
 import type { VectorUpdate } from "../../gen/quiver/v1/vector_service_pb.ts";
 import type * as domain from "../engine/engine.ts";
-import { invalidField, QuiverError } from "../errors.ts";
+import { invalidField } from "../errors.ts";
 import type { BucketWithArn } from "../service/buckets.ts";
 import type { IndexWithArn } from "../service/indexes.ts";
+import type { OnDuplicateKey } from "../service/vector-input.ts";
 
 /** Domain values to messages of quiver.v1 and back. Nothing is checked here but what the domain cannot express. */
 
@@ -86,6 +93,12 @@ export function toVectorUpdate({ key, data, sparse, setMetadata, ifVersion }: Ve
   };
 }
 
+/** Undefined for ON_DUPLICATE_UNSPECIFIED. */
+export function fromOnDuplicate(onDuplicate: OnDuplicate): OnDuplicateKey | undefined {
+  if (onDuplicate === OnDuplicate.UNSPECIFIED) return undefined;
+  return onDuplicate === OnDuplicate.LAST_WINS ? "last_wins" : "error";
+}
+
 export function fromStruct(struct: JsonObject | undefined): domain.Metadata | undefined {
   return struct as domain.Metadata | undefined;
 }
@@ -104,14 +117,4 @@ export function fromFloats(values: readonly number[]): Float32Array {
   const floats = new Float32Array(values.length);
   for (let i = 0; i < values.length; i++) floats[i] = values[i] as number;
   return floats;
-}
-
-/** Refuses fields that this version does not serve yet: `given` says which of them the request sets. */
-export function assertImplemented(given: Readonly<Record<string, boolean>>): void {
-  for (const [field, isGiven] of Object.entries(given)) {
-    if (!isGiven) continue;
-    const description =
-      "Not served by this version; leave it out. docs/reference/unimplemented.md lists what is missing";
-    throw new QuiverError("NOT_IMPLEMENTED", `${field}: ${description}`, { violations: [{ field, description }] });
-  }
 }

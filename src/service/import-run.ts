@@ -3,13 +3,13 @@ import type { Index, PartitionRef, VectorInput } from "../engine/engine.ts";
 import { invalidField, QuiverError, quote, type Reason } from "../errors.ts";
 import { LIMITS } from "./limits.ts";
 import { type PartitionContext, type PartitionReference, resolvePartition } from "./partitions.ts";
-import { assertVector } from "./vector-input.ts";
+import { assertVector, type OnDuplicateKey } from "./vector-input.ts";
 
 /** One message of an import; only the first one says where and how. */
 export interface ImportPart extends PartitionReference {
   readonly vectors: readonly VectorInput[];
-  /** A key that stands twice in one message: refuse the later one, or let it win. Undefined: not said. */
-  readonly onDuplicate: "error" | "last_wins" | undefined;
+  /** In one message, where an error refuses the later vector alone. Undefined: not said. */
+  readonly onDuplicate: OnDuplicateKey | undefined;
   /** About what the message takes in memory. */
   readonly bytes: number;
 }

@@ -1,5 +1,5 @@
 import type { DistanceMetric, Engine, Index, IndexRef, IndexStats, Page } from "../engine/engine.ts";
-import { invalidField } from "../errors.ts";
+import { invalidField, quote } from "../errors.ts";
 import { DEFAULTS, LIMITS } from "./limits.ts";
 import { listPage, type PageRequest, type PageResult } from "./listing.ts";
 import {
@@ -8,7 +8,6 @@ import {
   type BucketReference,
   type IndexReference,
   indexArn,
-  quote,
   resolveBucket,
   resolveIndex,
 } from "./names.ts";

@@ -1,6 +1,6 @@
 import { setTimeout } from "node:timers/promises";
 import type { Engine, JobRecord, JobState, Page, PageOptions, PartitionRef, VectorInput } from "../engine/engine.ts";
-import { invalidField, QuiverError, shuttingDown } from "../errors.ts";
+import { invalidField, QuiverError, quote, shuttingDown } from "../errors.ts";
 import { FinishedJobs } from "./finished-jobs.ts";
 import { idempotencyOf } from "./idempotency.ts";
 import { Job, toStoredError } from "./job.ts";
@@ -9,16 +9,15 @@ import { JobQueue } from "./job-queue.ts";
 import { retryWhilePassing, workOn } from "./job-work.ts";
 import { LIMITS } from "./limits.ts";
 import { listPage, type PageRequest, type PageResult } from "./listing.ts";
-import { type ArnScope, type IndexReference, quote, resolveIndex, resolveNamespace } from "./names.ts";
+import { type ArnScope, type IndexReference, resolveIndex, resolveNamespace } from "./names.ts";
 import type { PartitionReference } from "./partitions.ts";
 import type { Rates } from "./rates.ts";
 import { takeUpload } from "./upload.ts";
-import { assertDistinctKeys } from "./vector-input.ts";
+import { assertDuplicatesAllowed, type OnDuplicateKey } from "./vector-input.ts";
 
 export interface StartUploadRequest extends PartitionReference {
   readonly vectors: readonly VectorInput[];
-  /** A key that stands twice: refuse the request, or let the later one win. */
-  readonly onDuplicate: "error" | "last_wins";
+  readonly onDuplicate: OnDuplicateKey;
   /** "": none. */
   readonly idempotencyKey: string;
 }
@@ -183,7 +182,7 @@ export class Jobs {
   ): Promise<Job> {
     const index = await this.#engine.getIndex(partition);
     if (vectors.length < 1) throw invalidField("vectors", "Must be at least 1 vector, got 0");
-    if (onDuplicate === "error") assertDistinctKeys("vectors", vectors, "; set on_duplicate to LAST_WINS to allow it");
+    assertDuplicatesAllowed(vectors, onDuplicate);
     const { accepted, parts, ...counts } = await takeUpload(vectors, index);
     await this.#engine.assertRoom(partition, accepted);
     const bytes = parts.reduce((sum, part) => sum + part.length, 0);

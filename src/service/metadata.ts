@@ -1,7 +1,6 @@
 import type { Metadata, MetadataValue } from "../engine/engine.ts";
-import { invalidField } from "../errors.ts";
+import { invalidField, quote } from "../errors.ts";
 import { LIMITS } from "./limits.ts";
-import { quote } from "./names.ts";
 
 /**
  * Throws METADATA_INVALID or METADATA_TOO_LARGE. Strings, numbers, booleans and lists of only strings or only numbers

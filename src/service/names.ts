@@ -1,8 +1,6 @@
 import { invalidField, quote } from "../errors.ts";
 import { LIMITS } from "./limits.ts";
 
-export { quote };
-
 /** Where resources live in ARNs: `arn:aws:s3vectors:<region>:<account>:bucket/<bucket>/index/<index>`. */
 export interface ArnScope {
   readonly region: string;

@@ -2,11 +2,8 @@ import type { Engine, IndexRef, Namespace, Page } from "../engine/engine.ts";
 import { QuiverError } from "../errors.ts";
 import { listPage, type PageRequest, type PageResult } from "./listing.ts";
 import { type ArnScope, type IndexReference, resolveIndex, resolveNamespace } from "./names.ts";
+import type { PartitionReference } from "./partitions.ts";
 import type { Rates } from "./rates.ts";
-
-export interface NamespaceReference extends IndexReference {
-  readonly namespace: string;
-}
 
 /** The namespaces of an index: create, look at, list, delete. */
 export class Namespaces {
@@ -20,14 +17,14 @@ export class Namespaces {
     this.#rates = rates;
   }
 
-  async create(request: NamespaceReference): Promise<Namespace> {
+  async create(request: PartitionReference): Promise<Namespace> {
     const ref = this.#index(request);
     const namespace = resolveNamespace(request.namespace);
     if (namespace === "") throw await this.#defaultExists(ref);
     return this.#engine.createNamespace({ ...ref, namespace });
   }
 
-  async get(reference: NamespaceReference): Promise<Namespace> {
+  async get(reference: PartitionReference): Promise<Namespace> {
     const ref = this.#index(reference);
     return this.#engine.getNamespace({ ...ref, namespace: resolveNamespace(reference.namespace) });
   }
@@ -43,7 +40,7 @@ export class Namespaces {
   }
 
   /** The default namespace is emptied. */
-  async delete(reference: NamespaceReference): Promise<{ lsn: number; deletedCount: number }> {
+  async delete(reference: PartitionReference): Promise<{ lsn: number; deletedCount: number }> {
     const ref = this.#index(reference);
     return this.#engine.deleteNamespace({ ...ref, namespace: resolveNamespace(reference.namespace) });
   }

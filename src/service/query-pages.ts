@@ -52,7 +52,7 @@ export class QueryPages {
     return this.#entries.size;
   }
 
-  /** Keeps an answer; resolves to the token of the page at `position`. `request` is what the token is bound to. */
+  /** Keeps an answer; returns the token of the page at `position`. `request` is what the token is bound to. */
   keep(request: readonly unknown[], answer: OpenAnswer, position: number): string {
     const entry: Entry = { ...answer, id: randomUUID(), timer: undefined, readers: 0, isClosed: false };
     this.#entries.set(entry.id, entry);

@@ -1,7 +1,7 @@
 import type { ChangeTags, Engine } from "../engine/engine.ts";
-import { invalidField } from "../errors.ts";
+import { invalidField, quote } from "../errors.ts";
 import { LIMITS } from "./limits.ts";
-import { type ArnScope, quote, resolveResource } from "./names.ts";
+import { type ArnScope, resolveResource } from "./names.ts";
 import type { Rates } from "./rates.ts";
 
 type TagMap = Readonly<Record<string, string>>;

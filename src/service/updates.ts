@@ -1,8 +1,7 @@
 import type { Index, Metadata, SparseData, Update, UpdateOptions, VectorUpdate } from "../engine/engine.ts";
-import { invalidField, QuiverError } from "../errors.ts";
+import { invalidField, QuiverError, quote } from "../errors.ts";
 import { LIMITS } from "./limits.ts";
 import { assertMetadata } from "./metadata.ts";
-import { quote } from "./names.ts";
 import { toFilter } from "./query-input.ts";
 import { assertSparse } from "./sparse.ts";
 import { assertData, assertDistinctKeys, assertIfVersion, assertKey } from "./vector-input.ts";

@@ -1,9 +1,11 @@
 import type { Index, VectorInput } from "../engine/engine.ts";
-import { type FieldViolation, invalidField, QuiverError } from "../errors.ts";
+import { type FieldViolation, invalidField, QuiverError, quote } from "../errors.ts";
 import { LIMITS } from "./limits.ts";
 import { assertMetadata } from "./metadata.ts";
-import { quote } from "./names.ts";
 import { assertSparse } from "./sparse.ts";
+
+/** What becomes of a key that stands twice in one request: the request is refused, or the later vector wins. */
+export type OnDuplicateKey = "error" | "last_wins";
 
 /**
  * Throws unless the vector may be stored in the index; `path` is where it stands in the request: `vectors[3]`. It needs
@@ -58,6 +60,11 @@ export function assertData(field: string, data: Float32Array, index: Index): voi
 export function assertIfVersion(field: string, ifVersion: number | undefined): void {
   if (ifVersion === undefined || (Number.isInteger(ifVersion) && ifVersion >= 0)) return;
   throw invalidField(field, `Must be a version, or 0 for a key that is absent, got ${ifVersion}`);
+}
+
+/** Throws DUPLICATE_KEY unless the keys are distinct, or the later vector is to win. */
+export function assertDuplicatesAllowed(vectors: readonly VectorInput[], onDuplicate: OnDuplicateKey): void {
+  if (onDuplicate === "error") assertDistinctKeys("vectors", vectors, "; set on_duplicate to LAST_WINS to allow it");
 }
 
 /** Throws DUPLICATE_KEY, naming the first keys of `field` that stand there before; `hint` ends each description. */

@@ -7,12 +7,11 @@ import { type PartitionContext, type PartitionReference, resolvePartition } from
 import { assertAnswerSize } from "./queries.ts";
 import { toFilter } from "./query-input.ts";
 import { mergeCheck, toUpdate, type UpdateInput } from "./updates.ts";
-import { assertDistinctKeys, assertKey, assertVector } from "./vector-input.ts";
+import { assertDuplicatesAllowed, assertKey, assertVector, type OnDuplicateKey } from "./vector-input.ts";
 
 export interface PutRequest extends PartitionReference {
   readonly vectors: readonly VectorInput[];
-  /** A key that stands twice: refuse the request, or let the later one win. */
-  readonly onDuplicate: "error" | "last_wins";
+  readonly onDuplicate: OnDuplicateKey;
   /** "": none. */
   readonly idempotencyKey: string;
 }
@@ -58,7 +57,7 @@ export class Vectors {
     const { partition, index } = await resolvePartition(this.#context, request);
     assertBatchSize("vectors", vectors.length);
     for (const [i, vector] of vectors.entries()) assertVector(`vectors[${i}]`, vector, index);
-    if (onDuplicate === "error") assertDistinctKeys("vectors", vectors, "; set on_duplicate to LAST_WINS to allow it");
+    assertDuplicatesAllowed(vectors, onDuplicate);
     const distinct = new Map(vectors.map((vector) => [vector.key, vector]));
     const what = ["put", partition, index.createdAt, vectors, onDuplicate];
     const idempotency = idempotencyOf(request.idempotencyKey, what);

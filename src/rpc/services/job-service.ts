@@ -1,11 +1,10 @@
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { JobKind, type JobService, JobState } from "../../../gen/quiver/v1/job_service_pb.ts";
-import { OnDuplicate } from "../../../gen/quiver/v1/resources_pb.ts";
 import type * as domain from "../../engine/engine.ts";
 import { invalidField, QuiverError } from "../../errors.ts";
 import type { Service } from "../../service/service.ts";
-import { toVectorInput } from "../convert.ts";
+import { fromOnDuplicate, toVectorInput } from "../convert.ts";
 import { toStatus } from "../error.ts";
 
 export function jobService({ jobs }: Service): Partial<ServiceImpl<typeof JobService>> {
@@ -14,7 +13,7 @@ export function jobService({ jobs }: Service): Partial<ServiceImpl<typeof JobSer
       const job = await jobs.start({
         ...request,
         vectors: request.vectors.map(toVectorInput),
-        onDuplicate: request.onDuplicate === OnDuplicate.LAST_WINS ? "last_wins" : "error",
+        onDuplicate: fromOnDuplicate(request.onDuplicate) ?? "error",
       });
       return { job: toJob(job) };
     },

@@ -1,9 +1,16 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import { OnDuplicate } from "../../../gen/quiver/v1/resources_pb.ts";
 import type { VectorService } from "../../../gen/quiver/v1/vector_service_pb.ts";
 import { QuiverError } from "../../errors.ts";
 import type { Service } from "../../service/service.ts";
-import { fromStruct, toMetric, toProjection, toVector, toVectorInput, toVectorUpdate } from "../convert.ts";
+import {
+  fromOnDuplicate,
+  fromStruct,
+  toMetric,
+  toProjection,
+  toVector,
+  toVectorInput,
+  toVectorUpdate,
+} from "../convert.ts";
 import { toPlan, toQueryInput, toResults } from "../convert-query.ts";
 import { toStatus } from "../error.ts";
 
@@ -13,7 +20,7 @@ export function vectorService({ vectors, queries }: Service): Partial<ServiceImp
       const { lsn, putCount } = await vectors.put({
         ...request,
         vectors: request.vectors.map(toVectorInput),
-        onDuplicate: request.onDuplicate === OnDuplicate.LAST_WINS ? "last_wins" : "error",
+        onDuplicate: fromOnDuplicate(request.onDuplicate) ?? "error",
       });
       return { lsn: BigInt(lsn), putCount: BigInt(putCount) };
     },

@@ -1,12 +1,11 @@
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
-import { OnDuplicate } from "../../../gen/quiver/v1/resources_pb.ts";
 import type { ImportVectorsRequest, VectorService } from "../../../gen/quiver/v1/vector_service_pb.ts";
-import type { Metadata, WatchEvent } from "../../engine/engine.ts";
+import type { WatchEvent } from "../../engine/engine.ts";
 import { QuiverError, shuttingDown } from "../../errors.ts";
 import type { ImportPart } from "../../service/import-run.ts";
 import type { Service } from "../../service/service.ts";
 import { callKey } from "../call.ts";
-import { toVector, toVectorInput } from "../convert.ts";
+import { fromOnDuplicate, fromStruct, toProjection, toVector, toVectorInput } from "../convert.ts";
 import { toStatus } from "../error.ts";
 import { readUntilAborted } from "../until-aborted.ts";
 
@@ -28,15 +27,15 @@ export function vectorStreams({ streams }: Service): Partial<ServiceImpl<typeof 
       };
     },
     async *exportVectors(request, context) {
-      const filter = request.filter as Metadata | undefined;
-      const parts = await streams.export({ ...request, filter, projection: projectionOf(request) });
+      const filter = fromStruct(request.filter);
+      const parts = await streams.export({ ...request, filter, projection: toProjection(request) });
       for await (const { vectors, lsn } of untilEnded(parts, context)) {
         yield { vectors: vectors.map(toVector), lsn: BigInt(lsn) };
       }
     },
     async *watchVectors(request, context) {
       const fromLsn = request.fromLsn === undefined ? undefined : Number(request.fromLsn);
-      const events = await streams.watch({ ...request, fromLsn, projection: projectionOf(request) });
+      const events = await streams.watch({ ...request, fromLsn, projection: toProjection(request) });
       for await (const event of untilEnded(events, context)) yield toWatchResponse(event);
     },
   };
@@ -51,13 +50,8 @@ async function* toParts(
     const bytes = lease.total - before;
     before = lease.total;
     const vectors = request.vectors.map(toVectorInput);
-    yield { ...request, vectors, onDuplicate: toOnDuplicate(request), bytes };
+    yield { ...request, vectors, onDuplicate: fromOnDuplicate(request.onDuplicate), bytes };
   }
-}
-
-function toOnDuplicate({ onDuplicate }: ImportVectorsRequest): ImportPart["onDuplicate"] {
-  if (onDuplicate === OnDuplicate.UNSPECIFIED) return undefined;
-  return onDuplicate === OnDuplicate.LAST_WINS ? "last_wins" : "error";
 }
 
 function toWatchResponse({ lsn, change }: WatchEvent) {
@@ -79,8 +73,4 @@ function untilEnded<T>(items: AsyncIterable<T>, context: HandlerContext): AsyncI
   return readUntilAborted(items, endOf(context), (cause) =>
     shutdown.aborted ? shuttingDown() : new QuiverError("CANCELLED", "The stream was ended by its client", { cause }),
   );
-}
-
-function projectionOf({ returnData, returnMetadata }: { returnData: boolean; returnMetadata: boolean }) {
-  return { data: returnData, metadata: returnMetadata };
 }
