@@ -156,7 +156,7 @@ class Run {
     else await server.kill();
     const answer = await first;
     await this.#serve(server.data);
-    await context.watchers.resume(this.#client(), this.#model);
+    context.watchers.resume(this.#client());
     if (write) await this.#repeat(write, answer);
   }
 

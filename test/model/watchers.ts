@@ -38,16 +38,11 @@ export class Watchers {
   }
 
   /** Resumes every watch with a server that has started again. */
-  async resume(clients: Clients, model: Model): Promise<void> {
+  resume(clients: Clients): void {
     this.#clients = clients;
-    for (const [name, watch] of this.#watches) {
+    for (const watch of this.#watches.values()) {
       watch.stop();
-      const partitions = [...(model.findIndex(watch.place)?.partitions.values() ?? [])];
-      // The log of an index begins with its first write, or at the start that finds it without one.
-      if (partitions.every(({ lsn }) => lsn === 0n)) {
-        this.#watches.delete(name);
-        await this.open(watch.place, clients);
-      } else watch.start(clients);
+      watch.start(clients);
     }
   }
 

@@ -1,3 +1,4 @@
+import type { WriteBatch } from "../../../native/write-batch.ts";
 import type { Bucket, Index } from "../engine.ts";
 import { BUCKET_KIND, DROPPED_KIND, INDEX_KIND, json, keyAt, storeKey, text, utf8, valueAt } from "./layout.ts";
 import { scanRange } from "./scan.ts";
@@ -41,8 +42,16 @@ export class Catalog {
     await this.#store.commit((batch) => batch.delete(CATALOG, storeKey(BUCKET_KIND, name)), apply);
   }
 
-  async putIndex({ bucket, index, ...record }: IndexRecord, apply: () => void): Promise<void> {
-    await this.#store.commit((batch) => batch.put(CATALOG, storeKey(INDEX_KIND, bucket, index), encode(record)), apply);
+  /** `also` may add to the batch. */
+  async putIndex(
+    { bucket, index, ...record }: IndexRecord,
+    apply: () => void,
+    also: (batch: WriteBatch, lsn: number) => void = () => {},
+  ): Promise<void> {
+    await this.#store.commit((batch, lsn) => {
+      batch.put(CATALOG, storeKey(INDEX_KIND, bucket, index), encode(record));
+      also(batch, lsn);
+    }, apply);
   }
 
   /** Also notes that the index's column family may be dropped. */

@@ -29,6 +29,7 @@ import { ChangeBudget } from "./change-ring.ts";
 import { GraphBuilder } from "./graph-builder.ts";
 import { EmbeddedJobStore } from "./job-store.ts";
 import { FORMAT_VERSION } from "./layout.ts";
+import { beginLog } from "./logged-changes.ts";
 import { readFailed, Store } from "./store.ts";
 import { assertIndexRoom, NO_QUOTAS, SERVER, Usage } from "./usage.ts";
 import { VectorIndex } from "./vector-index.ts";
@@ -169,7 +170,11 @@ class EmbeddedEngine implements Engine {
       });
       const record = { ...index, columnFamily };
       try {
-        await this.#catalog.putIndex(record, () => indexes.set(index.index, this.#openIndex(record, family, usage)));
+        await this.#catalog.putIndex(
+          record,
+          () => indexes.set(index.index, this.#openIndex(record, family, usage)),
+          (batch, lsn) => beginLog(batch, family, lsn),
+        );
       } catch (error) {
         await database.dropColumnFamily(family).catch(() => {});
         throw error;

@@ -36,6 +36,11 @@ export interface LogChunk {
   readonly next: { readonly from: Uint8Array; readonly lsn: number } | undefined;
 }
 
+/** Begins the log of a new index in the batch that creates it, so that a watch can go back to its creation. */
+export function beginLog(batch: WriteBatch, columnFamily: number, lsn: number): void {
+  batch.put(columnFamily, CHANGE_STATE_KEY, encodeChangeState({ start: lsn, trimmed: 0, changes: 0 }));
+}
+
 /** The log on disk of the keys that each write of one index changed. */
 export class LoggedChanges {
   readonly #options: LoggedChangesOptions;
@@ -54,7 +59,7 @@ export class LoggedChanges {
     return this.#start;
   }
 
-  /** An index without a log has one from now on. */
+  /** An index of the first format has no log: it has one from now on. */
   async load(): Promise<void> {
     const { store, columnFamily } = this.#options;
     const found = await store.database.multiGet(columnFamily, [CHANGE_STATE_KEY]);
