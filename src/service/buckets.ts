@@ -1,7 +1,7 @@
 import type { Bucket, Engine, Page } from "../engine/engine.ts";
+import { admitBucket, type ServiceContext } from "./context.ts";
 import { listPage, type PageRequest, type PageResult } from "./listing.ts";
-import { type ArnScope, assertName, type BucketReference, bucketArn, resolveBucket } from "./names.ts";
-import type { Rates } from "./rates.ts";
+import { assertName, type BucketReference, bucketArn } from "./names.ts";
 import { assertTags } from "./tags.ts";
 
 export type BucketWithArn = Bucket & { readonly arn: string };
@@ -9,29 +9,27 @@ export type BucketWithArn = Bucket & { readonly arn: string };
 /** Vector buckets: create, look at, list, delete. */
 export class Buckets {
   readonly #engine: Engine;
-  readonly #scope: ArnScope;
-  readonly #rates: Rates;
+  readonly #context: ServiceContext;
 
-  constructor(engine: Engine, scope: ArnScope, rates: Rates) {
-    this.#engine = engine;
-    this.#scope = scope;
-    this.#rates = rates;
+  constructor(context: ServiceContext) {
+    this.#engine = context.engine;
+    this.#context = context;
   }
 
   async create(request: { vectorBucketName: string; tags: Record<string, string> }): Promise<{ arn: string }> {
     assertName("vector_bucket_name", request.vectorBucketName);
-    this.#rates.admitRequest({ bucket: request.vectorBucketName });
+    this.#context.rates.admitRequest({ bucket: request.vectorBucketName });
     assertTags(request.tags);
     await this.#engine.createBucket({ name: request.vectorBucketName, createdAt: Date.now(), tags: request.tags });
-    return { arn: bucketArn(this.#scope, request.vectorBucketName) };
+    return { arn: bucketArn(this.#context.scope, request.vectorBucketName) };
   }
 
   async get(reference: BucketReference): Promise<BucketWithArn> {
-    return this.#withArn(await this.#engine.getBucket(this.#bucket(reference)));
+    return this.#withArn(await this.#engine.getBucket(admitBucket(this.#context, reference)));
   }
 
   async list(request: PageRequest): Promise<PageResult<BucketWithArn>> {
-    this.#rates.admitRequest({});
+    this.#context.rates.admitRequest({});
     const read = async (options: Parameters<Engine["listBuckets"]>[0]): Promise<Page<BucketWithArn>> => {
       const { items, more } = await this.#engine.listBuckets(options);
       return { items: items.map((bucket) => this.#withArn(bucket)), more };
@@ -40,16 +38,10 @@ export class Buckets {
   }
 
   async delete(reference: BucketReference): Promise<void> {
-    await this.#engine.deleteBucket(this.#bucket(reference));
-  }
-
-  #bucket(reference: BucketReference): string {
-    const bucket = resolveBucket(this.#scope, reference);
-    this.#rates.admitRequest({ bucket });
-    return bucket;
+    await this.#engine.deleteBucket(admitBucket(this.#context, reference));
   }
 
   #withArn(bucket: Bucket): BucketWithArn {
-    return { ...bucket, arn: bucketArn(this.#scope, bucket.name) };
+    return { ...bucket, arn: bucketArn(this.#context.scope, bucket.name) };
   }
 }

@@ -1,8 +1,9 @@
 import { setTimeout } from "node:timers/promises";
 import type { Index, PartitionRef, VectorInput } from "../engine/engine.ts";
 import { invalidField, QuiverError, quote, type Reason } from "../errors.ts";
+import type { ServiceContext } from "./context.ts";
 import { LIMITS } from "./limits.ts";
-import { type PartitionContext, type PartitionReference, resolvePartition } from "./partitions.ts";
+import { type PartitionReference, resolvePartition } from "./partitions.ts";
 import { assertVector, type OnDuplicateKey } from "./vector-input.ts";
 
 /** One message of an import; only the first one says where and how. */
@@ -59,7 +60,7 @@ const OVERLAP_BYTES_MAX = 128 * 1024 * 1024;
  * after the other: the later one wins.
  */
 export class ImportRun {
-  readonly #context: PartitionContext;
+  readonly #context: ServiceContext;
   readonly #overlap: Overlap;
   readonly #signal: AbortSignal;
   readonly #refusals: ImportRefusal[] = [];
@@ -71,7 +72,7 @@ export class ImportRun {
   #failedCount = 0;
 
   /** `signal` ends the waiting for room. */
-  constructor(context: PartitionContext, overlap: Overlap, signal: AbortSignal) {
+  constructor(context: ServiceContext, overlap: Overlap, signal: AbortSignal) {
     this.#context = context;
     this.#overlap = overlap;
     this.#signal = signal;

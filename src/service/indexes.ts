@@ -1,17 +1,9 @@
-import type { DistanceMetric, Engine, Index, IndexRef, IndexStats, Page } from "../engine/engine.ts";
+import type { DistanceMetric, Engine, Index, IndexStats, Page } from "../engine/engine.ts";
 import { invalidField, quote } from "../errors.ts";
+import { admitBucket, admitIndex, type ServiceContext } from "./context.ts";
 import { DEFAULTS, LIMITS } from "./limits.ts";
 import { listPage, type PageRequest, type PageResult } from "./listing.ts";
-import {
-  type ArnScope,
-  assertName,
-  type BucketReference,
-  type IndexReference,
-  indexArn,
-  resolveBucket,
-  resolveIndex,
-} from "./names.ts";
-import type { Rates } from "./rates.ts";
+import { assertName, type BucketReference, type IndexReference, indexArn } from "./names.ts";
 import { assertTags } from "./tags.ts";
 
 export type IndexWithArn = Index & { readonly arn: string };
@@ -42,17 +34,15 @@ export interface UpdateIndexRequest extends IndexReference {
 /** Indexes of a vector bucket: create, look at, list, change, delete. */
 export class Indexes {
   readonly #engine: Engine;
-  readonly #scope: ArnScope;
-  readonly #rates: Rates;
+  readonly #context: ServiceContext;
 
-  constructor(engine: Engine, scope: ArnScope, rates: Rates) {
-    this.#engine = engine;
-    this.#scope = scope;
-    this.#rates = rates;
+  constructor(context: ServiceContext) {
+    this.#engine = context.engine;
+    this.#context = context;
   }
 
   async create(request: CreateIndexRequest): Promise<{ arn: string }> {
-    const bucket = this.#bucket(request);
+    const bucket = admitBucket(this.#context, request);
     const { indexName, dimension, distanceMetric, nonFilterableMetadataKeys, tags } = request;
     assertName("index_name", indexName);
     assertRange("dimension", dimension, 1, LIMITS.dimensionMax);
@@ -74,15 +64,15 @@ export class Indexes {
       deletionProtection: request.deletionProtection,
       tags,
     });
-    return { arn: indexArn(this.#scope, bucket, indexName) };
+    return { arn: indexArn(this.#context.scope, bucket, indexName) };
   }
 
   async get(reference: IndexReference): Promise<IndexWithArn> {
-    return this.#withArn(await this.#engine.getIndex(this.#index(reference)));
+    return this.#withArn(await this.#engine.getIndex(admitIndex(this.#context, reference)));
   }
 
   async list(request: BucketReference & PageRequest): Promise<PageResult<IndexWithArn>> {
-    const bucket = this.#bucket(request);
+    const bucket = admitBucket(this.#context, request);
     const read = async (options: Parameters<Engine["listIndexes"]>[1]): Promise<Page<IndexWithArn>> => {
       const { items, more } = await this.#engine.listIndexes(bucket, options);
       return { items: items.map((index) => this.#withArn(index)), more };
@@ -91,7 +81,7 @@ export class Indexes {
   }
 
   async update(request: UpdateIndexRequest): Promise<IndexWithArn> {
-    const ref = this.#index(request);
+    const ref = admitIndex(this.#context, request);
     const { deletionProtection } = request;
     const m = request.m || undefined;
     const efConstruction = request.efConstruction || undefined;
@@ -100,27 +90,15 @@ export class Indexes {
   }
 
   async delete(reference: IndexReference): Promise<void> {
-    await this.#engine.deleteIndex(this.#index(reference));
+    await this.#engine.deleteIndex(admitIndex(this.#context, reference));
   }
 
   async stats(reference: IndexReference): Promise<IndexStats> {
-    return this.#engine.indexStats(this.#index(reference));
-  }
-
-  #bucket(reference: BucketReference): string {
-    const bucket = resolveBucket(this.#scope, reference);
-    this.#rates.admitRequest({ bucket });
-    return bucket;
-  }
-
-  #index(reference: IndexReference): IndexRef {
-    const ref = resolveIndex(this.#scope, reference);
-    this.#rates.admitRequest(ref);
-    return ref;
+    return this.#engine.indexStats(admitIndex(this.#context, reference));
   }
 
   #withArn(index: Index): IndexWithArn {
-    return { ...index, arn: indexArn(this.#scope, index.bucket, index.index) };
+    return { ...index, arn: indexArn(this.#context.scope, index.bucket, index.index) };
   }
 }
 

@@ -1,6 +1,7 @@
 import { setTimeout } from "node:timers/promises";
 import type { Engine, JobRecord, JobState, Page, PageOptions, PartitionRef, VectorInput } from "../engine/engine.ts";
 import { invalidField, QuiverError, quote, shuttingDown } from "../errors.ts";
+import { admitIndex, type ServiceContext } from "./context.ts";
 import { FinishedJobs } from "./finished-jobs.ts";
 import { idempotencyOf } from "./idempotency.ts";
 import { Job, toStoredError } from "./job.ts";
@@ -9,9 +10,8 @@ import { JobQueue } from "./job-queue.ts";
 import { retryWhilePassing, workOn } from "./job-work.ts";
 import { LIMITS } from "./limits.ts";
 import { listPage, type PageRequest, type PageResult } from "./listing.ts";
-import { type ArnScope, type IndexReference, resolveIndex, resolveNamespace } from "./names.ts";
+import { type IndexReference, resolveIndex, resolveNamespace } from "./names.ts";
 import type { PartitionReference } from "./partitions.ts";
-import type { Rates } from "./rates.ts";
 import { takeUpload } from "./upload.ts";
 import { assertDuplicatesAllowed, type OnDuplicateKey } from "./vector-input.ts";
 
@@ -28,10 +28,7 @@ export interface ListJobsRequest extends IndexReference, PageRequest {
   readonly state: JobState | undefined;
 }
 
-export interface JobsOptions {
-  readonly engine: Engine;
-  readonly scope: ArnScope;
-  readonly rates: Rates;
+export interface JobsOptions extends ServiceContext {
   /** Hears of jobs that failed by the server's fault, and of records that could not be written. */
   readonly onError: (message: string, error: unknown) => void;
 }
@@ -42,8 +39,7 @@ const RETRY_FULL_MS = 5_000;
 /** Uploads that go on after the call that started them, also over a restart. */
 export class Jobs {
   readonly #engine: Engine;
-  readonly #scope: ArnScope;
-  readonly #rates: Rates;
+  readonly #context: ServiceContext;
   readonly #onError: JobsOptions["onError"];
   readonly #ids = new JobIds();
   readonly #jobs = new Map<string, Job>();
@@ -55,11 +51,10 @@ export class Jobs {
   #watches = 0;
   readonly #closing = new AbortController();
 
-  constructor({ engine, scope, rates, onError }: JobsOptions) {
-    this.#engine = engine;
-    this.#scope = scope;
-    this.#rates = rates;
-    this.#onError = onError;
+  constructor(options: JobsOptions) {
+    this.#engine = options.engine;
+    this.#context = options;
+    this.#onError = options.onError;
   }
 
   /** Reads what is stored and goes on with the jobs that are not finished. Call it once, before anything else. */
@@ -90,8 +85,7 @@ export class Jobs {
 
   /** Checks the request and stores it durably as a job. A repetition answers the job as it is by now. */
   async start(request: StartUploadRequest): Promise<JobRecord> {
-    const ref = resolveIndex(this.#scope, request);
-    this.#rates.admitRequest(ref);
+    const ref = admitIndex(this.#context, request);
     const partition = { ...ref, namespace: resolveNamespace(request.namespace) };
     const { vectors, onDuplicate, idempotencyKey } = request;
     const idempotency = idempotencyOf(idempotencyKey, ["upload", partition, onDuplicate, vectors]);
@@ -117,11 +111,11 @@ export class Jobs {
 
   /** The records come without their errors. */
   async list(request: ListJobsRequest): Promise<PageResult<JobRecord>> {
-    this.#rates.admitRequest({});
+    this.#context.rates.admitRequest({});
     this.#forgetExpired();
     const { vectorBucketName, indexName, indexArn, state } = request;
     const isOfAll = vectorBucketName === "" && indexName === "" && indexArn === "";
-    const ref = isOfAll ? undefined : resolveIndex(this.#scope, request);
+    const ref = isOfAll ? undefined : resolveIndex(this.#context.scope, request);
     const chosen = [...this.#jobs.values()].filter(({ record }) => {
       const { bucket, index } = record.partition;
       return (!ref || (bucket === ref.bucket && index === ref.index)) && (!state || record.state === state);
@@ -188,7 +182,7 @@ export class Jobs {
     const bytes = parts.reduce((sum, part) => sum + part.length, 0);
     if (this.#closing.signal.aborted) throw shuttingDown();
     this.#assertCapacity(bytes);
-    this.#rates.admitVectors(partition, accepted.length);
+    this.#context.rates.admitVectors(partition, accepted.length);
     const record: JobRecord = {
       jobId: this.#ids.next(),
       partition,
@@ -278,8 +272,9 @@ export class Jobs {
     });
   }
 
+  /** The job that a request names. Counts the request. */
   #find(jobId: string): Job {
-    this.#rates.admitRequest({});
+    this.#context.rates.admitRequest({});
     if (jobId === "") throw invalidField("job_id", "Must be the identifier of a job, got none");
     this.#forgetExpired();
     const job = this.#jobs.get(jobId);

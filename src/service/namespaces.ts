@@ -1,36 +1,34 @@
 import type { Engine, IndexRef, Namespace, Page } from "../engine/engine.ts";
 import { QuiverError } from "../errors.ts";
+import { admitIndex, type ServiceContext } from "./context.ts";
 import { listPage, type PageRequest, type PageResult } from "./listing.ts";
-import { type ArnScope, type IndexReference, resolveIndex, resolveNamespace } from "./names.ts";
+import { type IndexReference, resolveNamespace } from "./names.ts";
 import type { PartitionReference } from "./partitions.ts";
-import type { Rates } from "./rates.ts";
 
 /** The namespaces of an index: create, look at, list, delete. */
 export class Namespaces {
   readonly #engine: Engine;
-  readonly #scope: ArnScope;
-  readonly #rates: Rates;
+  readonly #context: ServiceContext;
 
-  constructor(engine: Engine, scope: ArnScope, rates: Rates) {
-    this.#engine = engine;
-    this.#scope = scope;
-    this.#rates = rates;
+  constructor(context: ServiceContext) {
+    this.#engine = context.engine;
+    this.#context = context;
   }
 
   async create(request: PartitionReference): Promise<Namespace> {
-    const ref = this.#index(request);
+    const ref = admitIndex(this.#context, request);
     const namespace = resolveNamespace(request.namespace);
     if (namespace === "") throw await this.#defaultExists(ref);
     return this.#engine.createNamespace({ ...ref, namespace });
   }
 
   async get(reference: PartitionReference): Promise<Namespace> {
-    const ref = this.#index(reference);
+    const ref = admitIndex(this.#context, reference);
     return this.#engine.getNamespace({ ...ref, namespace: resolveNamespace(reference.namespace) });
   }
 
   async list(request: IndexReference & PageRequest): Promise<PageResult<Namespace>> {
-    const ref = this.#index(request);
+    const ref = admitIndex(this.#context, request);
     // An index that is deleted and created again does not go on with an old list.
     const { createdAt } = await this.#engine.getIndex(ref);
     const what = ["namespaces", ref.bucket, ref.index, createdAt];
@@ -41,14 +39,8 @@ export class Namespaces {
 
   /** The default namespace is emptied. */
   async delete(reference: PartitionReference): Promise<{ lsn: number; deletedCount: number }> {
-    const ref = this.#index(reference);
+    const ref = admitIndex(this.#context, reference);
     return this.#engine.deleteNamespace({ ...ref, namespace: resolveNamespace(reference.namespace) });
-  }
-
-  #index(reference: IndexReference): IndexRef {
-    const ref = resolveIndex(this.#scope, reference);
-    this.#rates.admitRequest(ref);
-    return ref;
   }
 
   async #defaultExists(ref: IndexRef): Promise<QuiverError> {

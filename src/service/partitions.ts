@@ -1,17 +1,10 @@
-import type { Engine, Index, PartitionRef } from "../engine/engine.ts";
-import { type ArnScope, type IndexReference, resolveIndex, resolveNamespace } from "./names.ts";
-import type { Rates } from "./rates.ts";
+import type { Index, PartitionRef } from "../engine/engine.ts";
+import { admitIndex, type ServiceContext } from "./context.ts";
+import { type IndexReference, resolveNamespace } from "./names.ts";
 
 /** An index by name or ARN, and one of its namespaces, as a request gives them. */
 export interface PartitionReference extends IndexReference {
   readonly namespace: string;
-}
-
-/** What it takes to tell which partition a request means, and to count the request. */
-export interface PartitionContext {
-  readonly engine: Engine;
-  readonly scope: ArnScope;
-  readonly rates: Rates;
 }
 
 /**
@@ -19,11 +12,10 @@ export interface PartitionContext {
  * BUCKET_NOT_FOUND or INDEX_NOT_FOUND.
  */
 export async function resolvePartition(
-  { engine, scope, rates }: PartitionContext,
+  context: ServiceContext,
   request: PartitionReference,
 ): Promise<{ partition: PartitionRef; index: Index }> {
-  const ref = resolveIndex(scope, request);
+  const ref = admitIndex(context, request);
   const namespace = resolveNamespace(request.namespace);
-  rates.admitRequest(ref);
-  return { partition: { ...ref, namespace }, index: await engine.getIndex(ref) };
+  return { partition: { ...ref, namespace }, index: await context.engine.getIndex(ref) };
 }

@@ -1,7 +1,8 @@
 import type { BatchAnswer, DistanceMetric, Engine, Index, Query } from "../engine/engine.ts";
 import { invalidField, QuiverError } from "../errors.ts";
+import type { ServiceContext } from "./context.ts";
 import { LIMITS } from "./limits.ts";
-import { type PartitionContext, type PartitionReference, resolvePartition } from "./partitions.ts";
+import { type PartitionReference, resolvePartition } from "./partitions.ts";
 import { type QueryInput, toQuery } from "./query-input.ts";
 import { type QueryPage, QueryPages } from "./query-pages.ts";
 
@@ -19,14 +20,14 @@ export interface BatchQueryRequest extends PartitionReference {
 /** The nearest vectors: one query page by page, or many at once. */
 export class Queries {
   readonly #engine: Engine;
-  readonly #context: PartitionContext;
+  readonly #context: ServiceContext;
   readonly #pages = new QueryPages({
     answersMax: LIMITS.openAnswersMax,
     idleMs: LIMITS.openAnswerIdleMs,
     readMs: LIMITS.openAnswerReadMs,
   });
 
-  constructor(context: PartitionContext) {
+  constructor(context: ServiceContext) {
     this.#engine = context.engine;
     this.#context = context;
   }

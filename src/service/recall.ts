@@ -1,7 +1,8 @@
 import type { Engine, Metadata, RecallMeasurement, Search } from "../engine/engine.ts";
 import { invalidField } from "../errors.ts";
+import type { ServiceContext } from "./context.ts";
 import { LIMITS } from "./limits.ts";
-import { type PartitionContext, type PartitionReference, resolvePartition } from "./partitions.ts";
+import { type PartitionReference, resolvePartition } from "./partitions.ts";
 import { assertSearch, toFilter } from "./query-input.ts";
 import { assertData } from "./vector-input.ts";
 
@@ -17,9 +18,9 @@ export interface MeasureRecallRequest extends PartitionReference {
 /** How many of the exact results queries by graph find. */
 export class RecallMeasurements {
   readonly #engine: Engine;
-  readonly #context: PartitionContext;
+  readonly #context: ServiceContext;
 
-  constructor(context: PartitionContext) {
+  constructor(context: ServiceContext) {
     this.#engine = context.engine;
     this.#context = context;
   }

@@ -36,17 +36,17 @@ export interface ServiceOptions {
 }
 
 export function createService(engine: Engine, { scope, rateLimits, onBackgroundError }: ServiceOptions): Service {
-  const rates = new Rates(rateLimits);
+  const context = { engine, scope, rates: new Rates(rateLimits) };
   return {
-    buckets: new Buckets(engine, scope, rates),
-    indexes: new Indexes(engine, scope, rates),
-    namespaces: new Namespaces(engine, scope, rates),
-    vectors: new Vectors({ engine, scope, rates }),
-    queries: new Queries({ engine, scope, rates }),
-    recall: new RecallMeasurements({ engine, scope, rates }),
-    streams: new Streams({ engine, scope, rates }),
-    jobs: new Jobs({ engine, scope, rates, onError: onBackgroundError }),
-    tags: new Tags(engine, scope, rates),
+    buckets: new Buckets(context),
+    indexes: new Indexes(context),
+    namespaces: new Namespaces(context),
+    vectors: new Vectors(context),
+    queries: new Queries(context),
+    recall: new RecallMeasurements(context),
+    streams: new Streams(context),
+    jobs: new Jobs({ ...context, onError: onBackgroundError }),
+    tags: new Tags(context),
     admin: new Admin(engine, scope),
   };
 }

@@ -1,8 +1,9 @@
 import type { Metadata, Projection, Vector, WatchEvent } from "../engine/engine.ts";
 import { invalidField, QuiverError } from "../errors.ts";
+import type { ServiceContext } from "./context.ts";
 import { type ImportPart, type ImportResult, ImportRun, type Overlap } from "./import-run.ts";
 import { LIMITS } from "./limits.ts";
-import { type PartitionContext, type PartitionReference, resolvePartition } from "./partitions.ts";
+import { type PartitionReference, resolvePartition } from "./partitions.ts";
 import { toFilter } from "./query-input.ts";
 
 export interface ExportRequest extends PartitionReference {
@@ -28,11 +29,11 @@ const RETRY_AFTER_MS = 1_000;
 
 /** Streams of many vectors: import, export, watch. So many may be open at a time; more fail with TOO_MANY_STREAMS. */
 export class Streams {
-  readonly #context: PartitionContext;
+  readonly #context: ServiceContext;
   readonly #overlap: Overlap = { bytes: 0 };
   #open = 0;
 
-  constructor(context: PartitionContext) {
+  constructor(context: ServiceContext) {
     this.#context = context;
   }
 

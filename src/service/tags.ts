@@ -1,21 +1,19 @@
 import type { ChangeTags, Engine } from "../engine/engine.ts";
 import { invalidField, quote } from "../errors.ts";
+import type { ServiceContext } from "./context.ts";
 import { LIMITS } from "./limits.ts";
-import { type ArnScope, resolveResource } from "./names.ts";
-import type { Rates } from "./rates.ts";
+import { resolveResource } from "./names.ts";
 
 type TagMap = Readonly<Record<string, string>>;
 
 /** The tags of vector buckets and indexes, by ARN: add, remove, list. */
 export class Tags {
   readonly #engine: Engine;
-  readonly #scope: ArnScope;
-  readonly #rates: Rates;
+  readonly #context: ServiceContext;
 
-  constructor(engine: Engine, scope: ArnScope, rates: Rates) {
-    this.#engine = engine;
-    this.#scope = scope;
-    this.#rates = rates;
+  constructor(context: ServiceContext) {
+    this.#engine = context.engine;
+    this.#context = context;
   }
 
   /** Adds tags, replacing the values of keys that are there. Throws INVALID_FIELD when there would be more than 50. */
@@ -56,8 +54,8 @@ export class Tags {
   }
 
   #resolve(resourceArn: string) {
-    const resource = resolveResource(this.#scope, "resource_arn", resourceArn);
-    this.#rates.admitRequest(resource);
+    const resource = resolveResource(this.#context.scope, "resource_arn", resourceArn);
+    this.#context.rates.admitRequest(resource);
     return resource;
   }
 }

@@ -1,9 +1,10 @@
 import type { Engine, Metadata, Projection, Selection, Vector, VectorInput } from "../engine/engine.ts";
 import { invalidField, QuiverError } from "../errors.ts";
+import type { ServiceContext } from "./context.ts";
 import { idempotencyOf } from "./idempotency.ts";
 import { LIMITS } from "./limits.ts";
 import { listPageAfter, type PageRequest, type PageResult } from "./listing.ts";
-import { type PartitionContext, type PartitionReference, resolvePartition } from "./partitions.ts";
+import { type PartitionReference, resolvePartition } from "./partitions.ts";
 import { assertAnswerSize } from "./queries.ts";
 import { toFilter } from "./query-input.ts";
 import { mergeCheck, toUpdate, type UpdateInput } from "./updates.ts";
@@ -45,9 +46,9 @@ export interface ListRequest extends PartitionReference, PageRequest {
 /** The vectors of an index: put, update, get, delete, list. */
 export class Vectors {
   readonly #engine: Engine;
-  readonly #context: PartitionContext;
+  readonly #context: ServiceContext;
 
-  constructor(context: PartitionContext) {
+  constructor(context: ServiceContext) {
     this.#engine = context.engine;
     this.#context = context;
   }
