@@ -3,7 +3,6 @@ import { fromBinary, type JsonObject } from "@bufbuild/protobuf";
 import { ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
 import { DistanceMetric } from "../../gen/quiver/v1/resources_pb.ts";
 import { type QueryPlan, type QueryResult, QueryStrategy } from "../../gen/quiver/v1/vector_service_pb.ts";
-import { isServed } from "../support/served.ts";
 import { assertAnswer, candidatesOf, type ModelQuery } from "./compare.ts";
 import { matches } from "./filter.ts";
 import type { IndexModel, PartitionModel, Place, SparseValues, StoredVector } from "./model.ts";
@@ -34,12 +33,6 @@ interface QueryFields {
   readonly returnDistance: boolean;
   readonly search?: { mode: { case: "exact"; value: boolean } | { case: "efSearch" | "recallTarget"; value: number } };
 }
-
-const SERVED = {
-  filter: isServed("VectorService/QueryVectors filter"),
-  queryKey: isServed("VectorService/QueryVectors query_key"),
-  querySparse: isServed("VectorService/QueryVectors query_sparse"),
-};
 
 export function queryVectors(context: Context): Operation {
   const { model } = context;
@@ -102,13 +95,9 @@ function reasonIn(value: Uint8Array | undefined): string {
 
 function randomQuery(context: Context, place: Place): RandomQuery {
   const { random, model } = context;
-  const isInvalid = SERVED.filter && chance(random, 0.03);
+  const isInvalid = chance(random, 0.03);
   const target = randomTarget(context, model.findIndex(place), !isInvalid && chance(random, 0.02));
-  const filter = isInvalid
-    ? random.pick(INVALID_FILTERS)
-    : SERVED.filter && chance(random, 0.5)
-      ? randomFilter(random)
-      : undefined;
+  const filter = isInvalid ? random.pick(INVALID_FILTERS) : chance(random, 0.5) ? randomFilter(random) : undefined;
   const projection = randomProjection(context);
   const search = randomSearch(context);
   const fields = {
@@ -170,10 +159,10 @@ function inFloat32({ indices, values }: SparseValues): SparseValues {
 
 function randomTarget({ random }: Context, index: IndexModel | undefined, isWrong: boolean) {
   const queryVector = { float32: randomData(random, index?.dimension ?? 2) };
-  if (!isWrong && SERVED.queryKey && chance(random, 0.2)) return { queryKey: random.pick(index?.keys ?? ["k0"]) };
+  if (!isWrong && chance(random, 0.2)) return { queryKey: random.pick(index?.keys ?? ["k0"]) };
   if (isWrong) return { queryVector: { float32: [...queryVector.float32, 1] } };
   const isDot = index?.metric === DistanceMetric.DOT_PRODUCT;
-  if (!SERVED.querySparse || !isDot || chance(random, 0.4)) return { queryVector };
+  if (!isDot || chance(random, 0.4)) return { queryVector };
   const { indices, values } = randomSparse(random);
   const querySparse = { indices: [...indices], values: [...values] };
   if (chance(random, 0.5)) return { querySparse };

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import type { Vector } from "../../gen/quiver/v1/resources_pb.ts";
-import { isServed } from "../support/served.ts";
 import { assertVectors, type Projection } from "./compare.ts";
 import { matches } from "./filter.ts";
 import type { PartitionModel, StoredVector } from "./model.ts";
@@ -41,7 +40,7 @@ export function listVectors(context: Context): Operation {
   const { random, model } = context;
   const place = pickPlace(context, { exists: true });
   const projection = randomProjection(context);
-  const filter = isServed("VectorService/ListVectors filter") && chance(random, 0.4) ? randomFilter(random) : undefined;
+  const filter = chance(random, 0.4) ? randomFilter(random) : undefined;
   const prefix = random.pick(PREFIXES);
   const segmentCount = chance(random, 0.3) ? 1 + random.below(16) : 0;
   const many = place.bucket === "big";

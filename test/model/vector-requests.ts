@@ -1,7 +1,6 @@
 import type { JsonObject } from "@bufbuild/protobuf";
 import { DistanceMetric } from "../../gen/quiver/v1/resources_pb.ts";
 import type { Random } from "../support/random.ts";
-import { isServed } from "../support/served.ts";
 import type { IndexModel, PartitionModel, SparseValues } from "./model.ts";
 import { chance, randomData, randomMetadata, randomSparse } from "./values.ts";
 
@@ -14,11 +13,9 @@ export interface VectorRequest {
   ifVersion?: bigint;
 }
 
-const SPARSE = isServed("VectorService/PutVectors vectors.sparse");
-
 /** One that the index takes. */
 export function randomVector(random: Random, index: IndexModel | undefined): VectorRequest {
-  const parts = SPARSE && index?.metric === DistanceMetric.DOT_PRODUCT ? random.below(3) : 0;
+  const parts = index?.metric === DistanceMetric.DOT_PRODUCT ? random.below(3) : 0;
   return {
     key: random.pick(index?.keys ?? ["k0"]),
     ...(parts !== 1 && { data: { float32: randomData(random, index?.dimension ?? 2) } }),
@@ -50,10 +47,8 @@ export function faultyVector(random: Random, index: IndexModel): FaultyVector {
   if (index.metric === DistanceMetric.COSINE) {
     faults.push({ vector: { key, data: { float32: data.float32.map(() => 0) } }, reason: "ZERO_NORM" });
   }
-  if (SPARSE) {
-    const sparse = index.metric === DistanceMetric.DOT_PRODUCT ? [5, 5] : [1, 5];
-    faults.push({ vector: { key, data, sparse: { indices: sparse, values: [1, 1] } }, reason: "SPARSE_INVALID" });
-  }
+  const sparse = index.metric === DistanceMetric.DOT_PRODUCT ? [5, 5] : [1, 5];
+  faults.push({ vector: { key, data, sparse: { indices: sparse, values: [1, 1] } }, reason: "SPARSE_INVALID" });
   return random.pick(faults);
 }
 

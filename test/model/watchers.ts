@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import type { Vector } from "../../gen/quiver/v1/resources_pb.ts";
 import type { Clients } from "../support/protocols.ts";
-import { isServed } from "../support/served.ts";
 import { until } from "../support/until.ts";
 import { assertVectors } from "./compare.ts";
 import { compareKeys, type Model, type Place } from "./model.ts";
@@ -20,7 +19,6 @@ export class Watchers {
 
   /** Begins with the next write of a namespace that is empty. */
   async open(place: Place, clients: Clients): Promise<void> {
-    if (!isServed("VectorService/WatchVectors")) return;
     const where = { vectorBucketName: place.bucket, indexName: place.index, namespace: place.namespace };
     const { lsn } = await clients.vectors.listVectors({ ...where, maxResults: 1 });
     const watch = new Watch(place, lsn + 1n);

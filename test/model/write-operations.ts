@@ -3,7 +3,6 @@ import { isDeepStrictEqual } from "node:util";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { DistanceMetric, OnDuplicate } from "../../gen/quiver/v1/resources_pb.ts";
 import type { Random } from "../support/random.ts";
-import { isServed } from "../support/served.ts";
 import { matches } from "./filter.ts";
 import {
   type IndexModel,
@@ -27,8 +26,6 @@ import {
 } from "./values.ts";
 import { faultyVector, randomVector, refusalOfVectors, store, type VectorRequest } from "./vector-requests.ts";
 
-const CONDITIONAL = isServed("VectorService/PutVectors vectors.if_version");
-
 export function putVectors(context: Context): Operation {
   const { random, model } = context;
   const place = pickPlace(context);
@@ -42,7 +39,7 @@ export function putVectors(context: Context): Operation {
     ...placeFields(context, place),
     vectors,
     onDuplicate,
-    ...idempotency(context, "VectorService/PutVectors"),
+    ...idempotency(context),
   };
   return createOperation({
     method: "VectorService/PutVectors",
@@ -72,7 +69,7 @@ function randomVectors(context: Context, place: Place, index: IndexModel | undef
   const partition = model.findPartition(place);
   const vectors = listOf(random, [1, 6], () => randomVector(random, index));
   const distinct = new Set(vectors.map(({ key }) => key)).size === vectors.length;
-  if (!CONDITIONAL || !distinct || !chance(random, 0.2)) return vectors;
+  if (!distinct || !chance(random, 0.2)) return vectors;
   return vectors.map((vector) => ({ ...vector, ifVersion: randomVersion(context, partition, vector.key) }));
 }
 
@@ -107,7 +104,7 @@ function updateByKeys(context: Context): Operation {
     ...placeFields(context, place),
     updates,
     dryRun,
-    ...(!dryRun && idempotency(context, "VectorService/UpdateVectors")),
+    ...(!dryRun && idempotency(context)),
   };
   const partition = () => model.findPartition(place) as PartitionModel;
   const removesAll = (update: (typeof updates)[number]) => {
@@ -206,8 +203,8 @@ export function deleteVectors(context: Context): Operation {
   const place = pickPlace(context, { exists: true });
   const index = model.findIndex(place);
   const kind = random.below(20);
-  const byFilter = kind < 5 && isServed("VectorService/DeleteVectors filter");
-  const all = !byFilter && kind === 5 && index?.bucket !== "big" && isServed("VectorService/DeleteVectors all");
+  const byFilter = kind < 5;
+  const all = !byFilter && kind === 5 && index?.bucket !== "big";
   const isInvalid = byFilter && chance(random, 0.1);
   const filter: JsonObject = isInvalid ? random.pick(INVALID_FILTERS) : randomFilter(random);
   const keys = randomKeys(random, index?.keys ?? ["k0"], [1, 4]);
@@ -215,7 +212,7 @@ export function deleteVectors(context: Context): Operation {
   const request = {
     ...placeFields(context, place),
     ...selection,
-    ...idempotency(context, "VectorService/DeleteVectors"),
+    ...idempotency(context),
   };
   return createOperation({
     method: "VectorService/DeleteVectors",
@@ -248,8 +245,8 @@ function refusalOfFilter({ model }: Context, place: Place, isInvalid: boolean): 
   return model.missingPartition(place);
 }
 
-function idempotency({ random }: Context, method: string): { idempotencyKey?: string } {
-  if (!isServed(`${method} idempotency_key`) || chance(random, 0.7)) return {};
+function idempotency({ random }: Context): { idempotencyKey?: string } {
+  if (chance(random, 0.7)) return {};
   return { idempotencyKey: `${random.below(2 ** 31)}-${random.below(2 ** 31)}` };
 }
 

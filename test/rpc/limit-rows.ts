@@ -14,6 +14,7 @@ export const CONTRACT = {
   tagsMax: 50,
   tagKeyLengthMax: 128,
   tagValueLengthMax: 256,
+  policyBytesMax: 20_480,
   hnswMMin: 2,
   hnswMMax: 256,
   efConstructionMin: 8,
@@ -69,8 +70,6 @@ export interface LimitRow {
   /** The path that BadRequest names. */
   readonly field: string | RegExp;
   readonly reason?: Reason;
-  /** What must be served for this row, as docs/reference/unimplemented.md names it. */
-  readonly needs?: string;
 }
 
 /** The resources that the rows use. */
@@ -179,6 +178,20 @@ const TAGS: LimitRow[] = (
         },
       ]),
 ]);
+
+const POLICY: LimitRow[] = [
+  {
+    limit: "policyBytesMax",
+    method: "BucketService/PutVectorBucketPolicy",
+    request: (n: number) => {
+      const policy = '{"Version":"2012-10-17","Statement":[]}';
+      return { vectorBucketName: index.vectorBucketName, policy: policy + " ".repeat(n - policy.length) };
+    },
+    accepted: [C.policyBytesMax - 1, C.policyBytesMax],
+    refused: [C.policyBytesMax + 1],
+    field: "policy",
+  },
+];
 
 const CREATION: LimitRow[] = [
   {
@@ -316,7 +329,6 @@ const WRITES: LimitRow[] = [
     ...upTo(2_048),
     reason: "SPARSE_INVALID",
     field: /^vectors\[0\]\.sparse/,
-    needs: "VectorService/PutVectors vectors.sparse",
   },
   ...(
     [
@@ -335,7 +347,6 @@ const WRITES: LimitRow[] = [
     request: (n: number) => request(`${freshName(10)}${twoBytes(n)}`.slice(0, n)),
     ...upTo(128),
     field: "idempotency_key",
-    needs: `${method} idempotency_key`,
   })),
 ];
 
@@ -447,7 +458,6 @@ const QUERIES: LimitRow[] = [
     request: (topK) => query({ topK }),
     ...from(1, C.topKMax),
     field: "top_k",
-    needs: "VectorService/QueryVectors top_k",
   },
   {
     limit: "topKMax",
@@ -479,7 +489,6 @@ const QUERIES: LimitRow[] = [
     accepted: [],
     refused: [C.keyBytesMax + 1],
     field: "query_key",
-    needs: "VectorService/QueryVectors query_key",
   },
   {
     limit: "a dense weight",
@@ -491,7 +500,6 @@ const QUERIES: LimitRow[] = [
     accepted: [0, 0.5, 1],
     refused: [-Number.MIN_VALUE, 1 + Number.EPSILON],
     field: "dense_weight",
-    needs: "VectorService/QueryVectors dense_weight",
   },
   {
     limit: "sparseValuesMax",
@@ -505,7 +513,6 @@ const QUERIES: LimitRow[] = [
     ...upTo(2_048),
     reason: "SPARSE_INVALID",
     field: /^query_sparse/,
-    needs: "VectorService/QueryVectors query_sparse",
   },
   {
     limit: "batchQueriesMax",
@@ -544,6 +551,7 @@ const QUERIES: LimitRow[] = [
 export const ROWS: readonly LimitRow[] = [
   ...NAMES,
   ...TAGS,
+  ...POLICY,
   ...CREATION,
   ...KEYS,
   ...METADATA,

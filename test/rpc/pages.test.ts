@@ -4,7 +4,6 @@ import { DataType, DistanceMetric } from "../../gen/quiver/v1/resources_pb.ts";
 import type { QueryResult } from "../../gen/quiver/v1/vector_service_pb.ts";
 import { type Clients, createClients, PROTOCOLS } from "../support/protocols.ts";
 import { Random } from "../support/random.ts";
-import { isServed } from "../support/served.ts";
 import { ServerProcess } from "../support/server.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
@@ -58,11 +57,9 @@ test("segments show every key that nobody touches once between them, while other
   });
 });
 
-const paging = { skip: !isServed("VectorService/QueryVectors next_token") };
-
 for (const exact of [true, false]) {
   const way = exact ? "an exact query" : "a query by graph";
-  test(`the pages of ${way} show every key that nobody touches once, while others come and go`, paging, async (t) => {
+  test(`the pages of ${way} show every key that nobody touches once, while others come and go`, async (t) => {
     await whileWriting(t, async () => {
       const results = await queryAll(exact);
       assert.equal(results.length, TOP_K);
@@ -73,7 +70,7 @@ for (const exact of [true, false]) {
   });
 }
 
-test("later pages of a query go on with the same answer, whatever was written since", paging, async (t) => {
+test("later pages of a query go on with the same answer, whatever was written since", async (t) => {
   const before = await versions();
   const results = await queryAll(true, async () => {
     await clientAt(0).vectors.deleteVectors({ ...index, keys: keptKeys.slice(3_000, 3_900) });
@@ -88,7 +85,7 @@ test("later pages of a query go on with the same answer, whatever was written si
   t.diagnostic(`${results.length} results`);
 });
 
-test("a page token of one query is refused by another", paging, async () => {
+test("a page token of one query is refused by another", async () => {
   const query = { ...index, queryVector: { float32: [0, 0] }, topK: TOP_K };
   const { nextToken } = await clientAt(0).vectors.queryVectors(query);
   for (const other of [{ topK: TOP_K - 1 }, { queryVector: { float32: [0, 1] } }, { returnDistance: true }]) {
