@@ -25,6 +25,8 @@ export interface Bucket {
   /** Milliseconds since the epoch. */
   readonly createdAt: number;
   readonly tags: Readonly<Record<string, string>>;
+  /** Its access policy as JSON; undefined: it has none. */
+  readonly policy?: string | undefined;
 }
 
 /** An index by the names that a caller uses. */
@@ -229,6 +231,13 @@ export interface Namespace {
  */
 export type ChangeTags = (tags: Readonly<Record<string, string>>) => Readonly<Record<string, string>>;
 
+/** What of a bucket can change; what is absent stays. */
+export interface BucketChanges {
+  readonly tags?: ChangeTags;
+  /** null takes it away. */
+  readonly policy?: string | null;
+}
+
 /** What of an index can change; what is absent stays. m and efConstruction are for graphs that are built from then on. */
 export interface IndexChanges {
   readonly deletionProtection?: boolean | undefined;
@@ -392,7 +401,7 @@ export interface Engine {
   /** The state of every index, for health checks; does not wait. */
   indexStates(): readonly (IndexRef & { readonly state: IndexState })[];
 
-  updateBucket(name: string, tags: ChangeTags): Promise<void>;
+  updateBucket(name: string, changes: BucketChanges): Promise<void>;
   updateIndex(ref: IndexRef, changes: IndexChanges): Promise<Index>;
 
   createNamespace(ref: PartitionRef): Promise<Namespace>;

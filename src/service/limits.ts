@@ -15,6 +15,8 @@ export const LIMITS = {
   tagsMax: 50,
   tagKeyLengthMax: 128,
   tagValueLengthMax: 256,
+  /** Bytes of the access policy of a bucket. */
+  policyBytesMax: 20_480,
   hnswMMin: 2,
   hnswMMax: 256,
   efConstructionMin: 8,

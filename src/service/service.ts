@@ -5,6 +5,7 @@ import { Indexes } from "./indexes.ts";
 import { Jobs } from "./jobs.ts";
 import type { ArnScope } from "./names.ts";
 import { Namespaces } from "./namespaces.ts";
+import { Policies } from "./policies.ts";
 import { Queries } from "./queries.ts";
 import { type RateLimits, Rates } from "./rates.ts";
 import { RecallMeasurements } from "./recall.ts";
@@ -15,6 +16,7 @@ import { Vectors } from "./vectors.ts";
 /** The use cases, whatever protocol they are asked in. */
 export interface Service {
   readonly buckets: Buckets;
+  readonly policies: Policies;
   readonly indexes: Indexes;
   readonly namespaces: Namespaces;
   readonly vectors: Vectors;
@@ -39,6 +41,7 @@ export function createService(engine: Engine, { scope, rateLimits, onBackgroundE
   const context = { engine, scope, rates: new Rates(rateLimits) };
   return {
     buckets: new Buckets(context),
+    policies: new Policies(context),
     indexes: new Indexes(context),
     namespaces: new Namespaces(context),
     vectors: new Vectors(context),

@@ -49,7 +49,7 @@ export class Tags {
 
   async #change(resourceArn: string, tags: ChangeTags): Promise<void> {
     const { bucket, index } = this.#resolve(resourceArn);
-    if (index === undefined) await this.#engine.updateBucket(bucket, tags);
+    if (index === undefined) await this.#engine.updateBucket(bucket, { tags });
     else await this.#engine.updateIndex({ bucket, index }, { tags });
   }
 

@@ -182,7 +182,7 @@ const TAGS: LimitRow[] = (
 const POLICY: LimitRow[] = [
   {
     limit: "policyBytesMax",
-    method: "BucketService/PutVectorBucketPolicy",
+    method: "PutVectorBucketPolicy",
     request: (n: number) => {
       const policy = '{"Version":"2012-10-17","Statement":[]}';
       return { vectorBucketName: index.vectorBucketName, policy: policy + " ".repeat(n - policy.length) };

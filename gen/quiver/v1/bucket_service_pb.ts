@@ -243,8 +243,8 @@ export type PutVectorBucketPolicyRequest = Message<"quiver.v1.PutVectorBucketPol
   vectorBucketArn: string;
 
   /**
-   * The policy as JSON in the IAM policy language, version 2012-10-17; at most 20,480 bytes, else INVALID_ARGUMENT,
-   * INVALID_FIELD.
+   * The policy as JSON in the IAM policy language, Version "2012-10-17" with a list Statement, each of Effect "Allow" or
+   * "Deny"; at most 20,480 bytes, else INVALID_ARGUMENT, INVALID_FIELD.
    *
    * @generated from field: string policy = 3;
    */
@@ -259,7 +259,7 @@ export const PutVectorBucketPolicyRequestSchema: GenMessage<PutVectorBucketPolic
   messageDesc(file_quiver_v1_bucket_service, 8);
 
 /**
- * The policy is in force for every later call.
+ * The policy is kept. It is in force on servers that have access keys; one without lets every caller do everything.
  *
  * @generated from message quiver.v1.PutVectorBucketPolicyResponse
  */

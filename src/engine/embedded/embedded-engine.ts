@@ -1,7 +1,7 @@
 import { QuiverError, shuttingDown } from "../../errors.ts";
 import type {
   Bucket,
-  ChangeTags,
+  BucketChanges,
   Engine,
   ExportOptions,
   Index,
@@ -209,10 +209,15 @@ class EmbeddedEngine implements Engine {
     });
   }
 
-  updateBucket(name: string, tags: ChangeTags): Promise<void> {
+  updateBucket(name: string, changes: BucketChanges): Promise<void> {
     return this.#change(async () => {
       const entry = this.#bucket(name);
-      const bucket = { ...entry.bucket, tags: tags(entry.bucket.tags) };
+      const { tags, policy } = entry.bucket;
+      const bucket = {
+        ...entry.bucket,
+        tags: changes.tags?.(tags) ?? tags,
+        policy: changes.policy === null ? undefined : (changes.policy ?? policy),
+      };
       await this.#catalog.putBucket(bucket, () => {
         entry.bucket = bucket;
       });

@@ -3,7 +3,7 @@ import type { BucketService } from "../../../gen/quiver/v1/bucket_service_pb.ts"
 import type { Service } from "../../service/service.ts";
 import { toBucket } from "../convert.ts";
 
-export function bucketService({ buckets }: Service): Partial<ServiceImpl<typeof BucketService>> {
+export function bucketService({ buckets, policies }: Service): Partial<ServiceImpl<typeof BucketService>> {
   return {
     async createVectorBucket(request) {
       return { vectorBucketArn: (await buckets.create(request)).arn };
@@ -17,6 +17,17 @@ export function bucketService({ buckets }: Service): Partial<ServiceImpl<typeof 
     },
     async deleteVectorBucket(request) {
       await buckets.delete(request);
+      return {};
+    },
+    async putVectorBucketPolicy(request) {
+      await policies.put(request);
+      return {};
+    },
+    async getVectorBucketPolicy(request) {
+      return { policy: await policies.get(request) };
+    },
+    async deleteVectorBucketPolicy(request) {
+      await policies.delete(request);
       return {};
     },
   };
