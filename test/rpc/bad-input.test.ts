@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { before, after as onEnd, test } from "node:test";
+import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { fromBinary, fromJson, type JsonValue } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
@@ -9,16 +9,10 @@ import { BadRequestSchema, ErrorInfoSchema } from "../../gen/google/rpc/error_de
 import { BucketService } from "../../gen/quiver/v1/bucket_service_pb.ts";
 import { IndexService } from "../../gen/quiver/v1/index_service_pb.ts";
 import { VectorService } from "../../gen/quiver/v1/vector_service_pb.ts";
-import { ServerProcess } from "../support/server.ts";
-import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { serverOfFile } from "../support/server.ts";
 import { index, ROWS, sparse } from "./bad-input-rows.ts";
 
-let server: ServerProcess;
-const ends: (() => void)[] = [];
-const ending = { after: (end: () => void) => void ends.push(end) };
-
-before(async () => {
-  server = await ServerProcess.start(temporaryDirectory(ending));
+const server = serverOfFile(async () => {
   const quiver = new Quiver({ url: server.url });
   await quiver.bucket("b").create();
   const cosine = quiver.bucket("b").index("cosine");
@@ -42,11 +36,6 @@ before(async () => {
       { key: "sparse", sparse: sparse(1) },
     ],
   });
-});
-
-onEnd(async () => {
-  await server?.kill();
-  for (const end of ends) end();
 });
 
 const TRANSPORTS: Readonly<Record<string, (baseUrl: string) => Transport>> = {

@@ -1,13 +1,12 @@
 import assert from "node:assert/strict";
-import { before, after as onEnd, test } from "node:test";
+import { test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError, type Transport } from "@connectrpc/connect";
 import { BadRequestSchema, ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
 import { PutVectorsRequestSchema } from "../../gen/quiver/v1/vector_service_pb.ts";
 import { LIMITS } from "../../src/service/limits.ts";
 import { callUnary, createClients, PROTOCOLS } from "../support/protocols.ts";
-import { ServerProcess } from "../support/server.ts";
-import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { serverOfFile } from "../support/server.ts";
 import { CONTRACT, INDEXES, type LimitRow, ROWS } from "./limit-rows.ts";
 
 /** Limits whose tests are below the rows: they bound answers, or need more than one request in JSON. */
@@ -33,11 +32,7 @@ const OF_STREAMS = ["streamsMax", "importErrorsMax"];
 const index = { vectorBucketName: "b", indexName: "cosine" };
 const PAGED_COUNT = 1_201;
 
-let server: ServerProcess;
-const ends: (() => void)[] = [];
-
-before(async () => {
-  server = await ServerProcess.start(temporaryDirectory({ after: (end: () => void) => void ends.push(end) }));
+const server = serverOfFile(async () => {
   const transport = (PROTOCOLS.gRPC as (url: string) => Transport)(server.url);
   await callUnary(transport, "CreateVectorBucket", { vectorBucketName: "b" });
   for (const each of INDEXES) await callUnary(transport, "CreateIndex", each);
@@ -54,11 +49,6 @@ before(async () => {
     metadata: { doc: "x".repeat(40_000) },
   }));
   await vectors.putVectors({ ...index, namespace: "long", vectors: long });
-});
-
-onEnd(async () => {
-  await server?.kill();
-  for (const end of ends) end();
 });
 
 test("every limit of the code is one of the contract, and at least one row tests it", () => {

@@ -1,24 +1,14 @@
 import assert from "node:assert/strict";
-import { before, after as onEnd, suite, test } from "node:test";
+import { before, suite, test } from "node:test";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
 import { BadRequestSchema, ResourceInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
 import { type Clients, createClients, PROTOCOLS } from "../support/protocols.ts";
 import { createIndex, failureOf } from "../support/resources.ts";
-import { ServerProcess } from "../support/server.ts";
+import { ServerProcess, serverOfFile } from "../support/server.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
-const ends: (() => void)[] = [];
-let server: ServerProcess;
-
-before(async () => {
-  const directory = temporaryDirectory({ after: (end) => ends.push(end as () => void) });
-  server = await ServerProcess.start(directory);
-});
-onEnd(async () => {
-  await server.kill();
-  for (const end of ends) end();
-});
+const server = serverOfFile();
 
 const vectorsOf = (keys: readonly string[]) => keys.map((key) => ({ key, data: { float32: [1, 2] } }));
 

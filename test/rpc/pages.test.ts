@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
-import { before, after as onEnd, test } from "node:test";
+import { test } from "node:test";
 import { DataType, DistanceMetric } from "../../gen/quiver/v1/resources_pb.ts";
 import type { QueryResult } from "../../gen/quiver/v1/vector_service_pb.ts";
 import { type Clients, createClients, PROTOCOLS } from "../support/protocols.ts";
 import { Random } from "../support/random.ts";
-import { ServerProcess } from "../support/server.ts";
-import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { serverOfFile } from "../support/server.ts";
 
 const index = { vectorBucketName: "b", indexName: "i" };
 const KEPT = 9_000;
@@ -13,14 +12,11 @@ const CHURNED = 2_000;
 const TOP_K = 10_000;
 const PAGE = 1_000;
 
-let server: ServerProcess;
 let clients: readonly Clients[];
-const ends: (() => void)[] = [];
 const keptKeys = Array.from({ length: KEPT }, (_, i) => `kept-${i}`);
 const churnedKeys = Array.from({ length: CHURNED }, (_, i) => `${["a", "kept-1", "z"][i % 3]}churned-${i}`);
 
-before(async () => {
-  server = await ServerProcess.start(temporaryDirectory({ after: (end: () => void) => void ends.push(end) }));
+const server = serverOfFile(async () => {
   clients = Object.values(PROTOCOLS).map((connect) => createClients(connect(server.url)));
   const { buckets, indexes } = clientAt(0);
   await buckets.createVectorBucket({ vectorBucketName: "b" });
@@ -29,11 +25,6 @@ before(async () => {
   // Kept vectors are the nearest to the origin: none is ever cut off by top_k.
   await putAll(keptKeys, (i) => [i / KEPT, 0]);
   await putAll(churnedKeys, (i) => [10 + i, 0]);
-});
-
-onEnd(async () => {
-  await server?.kill();
-  for (const end of ends) end();
 });
 
 test("the pages of a list show every key that nobody touches once, while others come and go", async (t) => {

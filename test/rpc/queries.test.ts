@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { before, after as onEnd, test } from "node:test";
+import { test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
@@ -9,8 +9,7 @@ import { QueryStrategy, type QueryVectorsResponse } from "../../gen/quiver/v1/ve
 import { LIMITS } from "../../src/service/limits.ts";
 import { type Clients, createClients, PROTOCOLS } from "../support/protocols.ts";
 import { Random } from "../support/random.ts";
-import { ServerProcess } from "../support/server.ts";
-import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { serverOfFile } from "../support/server.ts";
 import { until } from "../support/until.ts";
 
 /** What a query is to be near to, as a request gives it. */
@@ -53,11 +52,7 @@ function randomSparse(): Map<number, number> {
   );
 }
 
-let server: ServerProcess;
-const ends: (() => void)[] = [];
-
-before(async () => {
-  server = await ServerProcess.start(temporaryDirectory({ after: (end: () => void) => void ends.push(end) }));
+const server = serverOfFile(async () => {
   const { buckets, indexes, vectors } = open("gRPC");
   await buckets.createVectorBucket({ vectorBucketName: "queries" });
   for (const each of [index, paged]) {
@@ -69,11 +64,6 @@ before(async () => {
     });
   }
   await vectors.putVectors({ ...index, vectors: stored.map(messageOf) });
-});
-
-onEnd(async () => {
-  await server?.kill();
-  for (const end of ends) end();
 });
 
 function open(protocol: string): Clients {

@@ -1,23 +1,13 @@
 import assert from "node:assert/strict";
-import { before, after as onEnd, suite, test } from "node:test";
+import { before, suite, test } from "node:test";
 import { Code } from "@connectrpc/connect";
 import { BadRequestSchema } from "../../gen/google/rpc/error_details_pb.ts";
 import { type Clients, createClients, PROTOCOLS } from "../support/protocols.ts";
 import { createIndex, failureOf } from "../support/resources.ts";
-import { ServerProcess } from "../support/server.ts";
+import { ServerProcess, serverOfFile } from "../support/server.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
-const ends: (() => void)[] = [];
-let server: ServerProcess;
-
-before(async () => {
-  const directory = temporaryDirectory({ after: (end) => ends.push(end as () => void) });
-  server = await ServerProcess.start(directory);
-});
-onEnd(async () => {
-  await server.kill();
-  for (const end of ends) end();
-});
+const server = serverOfFile();
 
 for (const [protocol, transport] of Object.entries(PROTOCOLS)) {
   suite(protocol, () => {

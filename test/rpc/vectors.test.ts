@@ -1,25 +1,14 @@
 import assert from "node:assert/strict";
-import { before, after as onEnd, test } from "node:test";
+import { test } from "node:test";
 import type { DescMessage, JsonObject, MessageShape } from "@bufbuild/protobuf";
 import { type Any, anyUnpack } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { BadRequestSchema, ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
 import { DataType, DistanceMetric, OnDuplicate } from "../../gen/quiver/v1/resources_pb.ts";
 import { type Clients, createClients, PROTOCOLS } from "../support/protocols.ts";
-import { ServerProcess } from "../support/server.ts";
-import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { serverOfFile } from "../support/server.ts";
 
-let server: ServerProcess;
-const ends: (() => void)[] = [];
-
-before(async () => {
-  server = await ServerProcess.start(temporaryDirectory({ after: (end: () => void) => void ends.push(end) }));
-});
-
-onEnd(async () => {
-  await server?.kill();
-  for (const end of ends) end();
-});
+const server = serverOfFile();
 
 for (const [protocol, connect] of Object.entries(PROTOCOLS)) {
   const bucket = protocol.toLowerCase().replaceAll(" ", "-");

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { resolve } from "node:path";
 import { createInterface } from "node:readline";
-import type { TestContext } from "node:test";
+import { after, before, type TestContext } from "node:test";
 import { temporaryDirectory } from "./temporary-directory.ts";
 
 const main = resolve(import.meta.dirname, "../../src/main.ts");
@@ -66,4 +66,26 @@ export async function startServer(t: Pick<TestContext, "after">, args: readonly 
   t.after(() => server?.kill());
   server = await ServerProcess.start(temporaryDirectory(t), args);
   return server;
+}
+
+/**
+ * The same for all tests of a file, which begin once `prepare` is done: hooks `before` at the top of a file do not wait for
+ * each other.
+ */
+export function serverOfFile(prepare: () => Promise<void> = async () => {}): { readonly url: string } {
+  const ends: (() => unknown)[] = [];
+  let server: ServerProcess | undefined;
+  before(async () => {
+    server = await startServer({ after: (end) => void ends.push(end as () => unknown) });
+    await prepare();
+  });
+  after(async () => {
+    for (const end of ends) await end();
+  });
+  return {
+    get url() {
+      if (!server) throw new Error("The server does not run yet: ask in tests, and in hooks of suites");
+      return server.url;
+    },
+  };
 }
