@@ -141,7 +141,7 @@ export const OPTIONS: { readonly [Key in keyof Config]: Option<Config[Key]> } = 
   maxVectorsPerServer: limit("max-vectors-per-server", "Vectors stored in all"),
   maxVectorsPerBucket: limit("max-vectors-per-bucket", "Vectors stored in one vector bucket"),
   maxVectorsPerIndex: limit("max-vectors-per-index", "Vectors stored in one index"),
-  maxBytesPerServer: limit("max-bytes-per-server", "Bytes of keys, data and metadata stored in all"),
+  maxBytesPerServer: limit("max-bytes-per-server", "Bytes of keys, data, sparse values and metadata stored in all"),
   maxBytesPerBucket: limit("max-bytes-per-bucket", "The same in one vector bucket"),
   maxBytesPerIndex: limit("max-bytes-per-index", "The same in one index"),
   maxIndexesPerServer: limit("max-indexes-per-server", "Indexes in all"),

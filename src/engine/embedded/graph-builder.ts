@@ -69,8 +69,7 @@ export class GraphBuilder {
       try {
         if (partition.wantsRebuild) await partition.rebuild();
         await partition.buildGraph(TURN_VECTORS);
-        const wantsMore = partition.wantsGraph || partition.wantsRebuild;
-        if (this.#waiting.has(partition) && !wantsMore) this.#waiting.delete(partition);
+        if (!partition.wantsGraph && !partition.wantsRebuild) this.#waiting.delete(partition);
       } catch (error) {
         // A partition that was forgotten meanwhile is disposed of: its build ends with an error that means nothing.
         if (this.#waiting.delete(partition)) this.#onError(error, partition);

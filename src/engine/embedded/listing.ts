@@ -3,7 +3,8 @@ import { matches } from "../../filter/evaluate.ts";
 import type { Filter } from "../../filter/filter.ts";
 import type { ListOptions, Vector } from "../engine.ts";
 import { compareKeys } from "./key-order.ts";
-import { type MetadataChunk, metadataOf, type Records } from "./records.ts";
+import { decodeMetadata } from "./layout.ts";
+import type { MetadataChunk, Records } from "./records.ts";
 
 /** Metadata records looked at for one page; one that finds less says where to go on. */
 const SCAN_RECORDS_MAX = 20_000;
@@ -81,7 +82,7 @@ function chooseFrom({ keys, record }: MetadataChunk, { filter, segment }: Listin
   return keys.flatMap((key, i) => {
     if (!inSegment(key, segment)) return [];
     const bytes = record(i);
-    return filter && !matches(filter, metadataOf(bytes)) ? [] : [{ key, record: bytes }];
+    return filter && !matches(filter, decodeMetadata(bytes).metadata) ? [] : [{ key, record: bytes }];
   });
 }
 

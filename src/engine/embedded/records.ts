@@ -1,6 +1,6 @@
 import { ABSENT, type Database, type Entries, type Snapshot } from "../../../native/rocksdb.ts";
 import type { WriteBatch } from "../../../native/write-batch.ts";
-import type { Metadata, Projection, Vector, VectorInput } from "../engine.ts";
+import type { Projection, Vector, VectorInput } from "../engine.ts";
 import {
   decodeMetadata,
   decodeSparse,
@@ -264,9 +264,4 @@ function toVector(key: string, record: Uint8Array, projection: Projection): Vect
   if (!projection.metadata) return { key, version: decodeU64(record) };
   const { version, metadata } = decodeMetadata(record);
   return { key, version, metadata };
-}
-
-/** The metadata of a record, for filters. */
-export function metadataOf(record: Uint8Array): Metadata {
-  return decodeMetadata(record).metadata;
 }

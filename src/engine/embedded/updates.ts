@@ -127,12 +127,12 @@ export function assertVersions(
   }
 }
 
-/** Throws REQUEST_TOO_LARGE when a batch of changes by filter has more bytes than one write may have. */
+/** Throws REQUEST_TOO_LARGE when a batch of changes by filter, or of all, has more bytes than one write may have. */
 export function assertBatch(bytes: number): void {
   if (bytes <= FILTER_WRITE_BYTES_MAX) return;
   throw new QuiverError(
     "REQUEST_TOO_LARGE",
-    `The filter matches more than one write can change: at most ${FILTER_WRITE_BYTES_MAX} bytes; narrow the filter`,
+    `Cannot change so many vectors in one write: at most ${FILTER_WRITE_BYTES_MAX} bytes; choose fewer by a filter`,
     { metadata: { max: `${FILTER_WRITE_BYTES_MAX}` } },
   );
 }

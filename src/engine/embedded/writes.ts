@@ -105,7 +105,7 @@ export class Writes {
     );
   }
 
-  /** Deletes a namespace with its vectors; its partition is disposed of, or emptied when it is the default one. */
+  /** Deletes a namespace with its vectors and its record. `onDeleted` runs once that is durable. */
   deleteNamespace(partition: Partition, onDeleted: () => void): Promise<{ lsn: number; deletedCount: number }> {
     return this.#exclusively(partition, async () => {
       const deletes = [...partition.set.keys()];
