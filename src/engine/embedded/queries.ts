@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import type { Snapshot } from "../../../native/rocksdb.ts";
 import { QuiverError } from "../../errors.ts";
 import type { BatchAnswer, Projection, Query, QueryAnswer, QueryPlan, QueryRest, ScoredVector } from "../engine.ts";
@@ -10,6 +11,12 @@ import { bytesOfSparse, type Found, type VectorSet } from "./vector-set.ts";
 
 /** Searches that may be disturbed by writes before writes are held back for one. */
 const UNDISTURBED_TRIES = 3;
+
+/** How long the filters of a batch are evaluated before other work has its turn. */
+const TURN_MS = 10;
+
+/** Bytes of bitmaps of what matches the filters of a batch, after which the queries so far are searched. */
+const BITMAP_BYTES_MAX = 64 * 1024 * 1024;
 
 /** A write came in between: what was found is no state that ever was. */
 const DISTURBED = Symbol("disturbed");
@@ -54,13 +61,21 @@ export class Queries {
       const { lsn } = this.#store;
       const filters = new Map<string, Uint32Array>();
       const requests: (SearchRequest | QuiverError)[] = [];
-      for (const query of queries) {
+      const answers: Awaited<ReturnType<typeof searchAll>> = [];
+      let turnAt = performance.now();
+      for (const [i, query] of queries.entries()) {
+        if (performance.now() - turnAt >= TURN_MS) {
+          await setImmediate();
+          turnAt = performance.now();
+        }
         const request = await this.#prepare(partition.namespace, set, query, filters).catch(asRefusal);
         if (request === DISTURBED) return DISTURBED;
         requests.push(request);
+        if (i < queries.length - 1 && filters.size * set.live.byteLength < BITMAP_BYTES_MAX) continue;
+        answers.push(...(await searchAll(set, requests.splice(0))));
+        filters.clear();
+        if (partition.set !== set || set.changes !== changes) return DISTURBED;
       }
-      const answers = await searchAll(set, requests);
-      if (partition.set !== set || set.changes !== changes) return DISTURBED;
       const results = await this.#readAll(partition.namespace, answers, { queries, maxBytes });
       return results === DISTURBED ? DISTURBED : { results, lsn };
     });
