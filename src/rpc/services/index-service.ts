@@ -46,12 +46,19 @@ export function indexService({ indexes, recall }: Service): Partial<ServiceImpl<
     },
     async getIndexStats(request) {
       const stats = await indexes.stats(request);
-      const { vectors, graph, keys, disk } = stats.bytes;
+      const { vectors, graph, keys, metadata, disk, reclaimable } = stats.bytes;
       return {
         vectorCount: BigInt(stats.vectorCount),
         unindexedVectors: BigInt(stats.unindexedVectors),
         deletedVectors: BigInt(stats.deletedVectors),
-        bytes: { vectors: BigInt(vectors), graph: BigInt(graph), keys: BigInt(keys), disk: BigInt(disk) },
+        bytes: {
+          vectors: BigInt(vectors),
+          graph: BigInt(graph),
+          keys: BigInt(keys),
+          metadata: BigInt(metadata),
+          disk: BigInt(disk),
+          reclaimable: BigInt(reclaimable),
+        },
         ...(stats.recall && { recall: toRecall(stats.recall) }),
         state: STATES[stats.state],
       };
