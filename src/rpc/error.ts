@@ -4,6 +4,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import {
   BadRequestSchema,
   ErrorInfoSchema,
+  file_google_rpc_error_details,
   PreconditionFailureSchema,
   QuotaFailureSchema,
   ResourceInfoSchema,
@@ -43,14 +44,7 @@ const CODES: Readonly<Record<StatusCode, Code>> = {
 const QUOTA_REASONS: ReadonlySet<Reason> = new Set(["ITEM_LIMIT", "INDEX_LIMIT", "RATE_LIMIT", "TOO_MANY_STREAMS"]);
 
 /** The messages that stand in the details of errors: a status inside of an answer is written as JSON with their help. */
-export const detailRegistry = createRegistry(
-  BadRequestSchema,
-  ErrorInfoSchema,
-  PreconditionFailureSchema,
-  QuotaFailureSchema,
-  ResourceInfoSchema,
-  RetryInfoSchema,
-);
+export const detailRegistry = createRegistry(file_google_rpc_error_details);
 
 /** An error inside of an answer, with the code, message and details that a call which fails with it would have. */
 export function toStatus(error: QuiverError): Status {
