@@ -75,5 +75,5 @@ export const LIMITS = {
   importErrorsMax: 1_000,
 } as const;
 
-/** What an index is built with unless the request says otherwise. */
-export const DEFAULTS = { hnswM: 16, efConstruction: 200, recallTarget: 0.95 } as const;
+/** What an index is built with, queries aim at, and recall is measured with, unless the request says otherwise. */
+export const DEFAULTS = { hnswM: 16, efConstruction: 200, recallTarget: 0.95, recallSampleSize: 100 } as const;

@@ -1,7 +1,7 @@
 import type { Engine, Metadata, RecallMeasurement, Search } from "../engine/engine.ts";
 import { invalidField } from "../errors.ts";
 import type { ServiceContext } from "./context.ts";
-import { LIMITS } from "./limits.ts";
+import { DEFAULTS, LIMITS } from "./limits.ts";
 import { type PartitionReference, resolvePartition } from "./partitions.ts";
 import { assertSearch, toFilter } from "./query-input.ts";
 import { assertData } from "./vector-input.ts";
@@ -43,11 +43,9 @@ export class RecallMeasurements {
     assertSearch("search", search);
     return this.#engine.measureRecall(partition, {
       topK,
-      queries: queries.length > 0 ? queries : { sampleSize: sampleSize || SAMPLE_SIZE_DEFAULT },
+      queries: queries.length > 0 ? queries : { sampleSize: sampleSize || DEFAULTS.recallSampleSize },
       filter: toFilter("filter", request.filter, index),
       search,
     });
   }
 }
-
-const SAMPLE_SIZE_DEFAULT = 100;
