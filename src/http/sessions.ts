@@ -20,12 +20,16 @@ export interface SessionsOptions {
   log: Log;
 }
 
+/** How long a client may take to close its end of a connection that the server has closed. */
+const HALF_CLOSED_MS = 5_000;
+
 /** How often overdue request bodies are looked for, as a share of the request timeout. */
 const SWEEPS_PER_TIMEOUT = 10;
 
 /** Serves HTTP/2 on connections that another server has accepted. */
 export function createSessions({ limits, handler, log }: SessionsOptions): Sessions {
   const open = new Set<ServerHttp2Session>();
+  const sockets = new Set<Socket>();
   const receiving = new Map<HttpRequest, number>();
   const buckets = new WeakMap<Http2Session, () => boolean>();
 
@@ -83,6 +87,9 @@ export function createSessions({ limits, handler, log }: SessionsOptions): Sessi
     accept(socket) {
       // An HTTP/1.1 server takes connections half open; an HTTP/2 connection would outlive its client then.
       socket.allowHalfOpen = false;
+      sockets.add(socket);
+      socket.once("close", () => sockets.delete(socket));
+      destroyWhenHalfClosed(socket);
       server.emit("connection", socket);
     },
     close() {
@@ -91,8 +98,17 @@ export function createSessions({ limits, handler, log }: SessionsOptions): Sessi
     destroy() {
       clearInterval(sweep);
       for (const session of open) session.destroy();
+      for (const socket of sockets) socket.destroy();
     },
   };
+}
+
+/** Node waits for the client to close its end, too: one that never does would hold the connection, and a shutdown. */
+function destroyWhenHalfClosed(socket: Socket): void {
+  socket.once("finish", () => {
+    const timer = setTimeout(() => socket.destroy(), HALF_CLOSED_MS);
+    socket.once("close", () => clearTimeout(timer));
+  });
 }
 
 function closeWhenIdle(session: ServerHttp2Session, idleTimeoutMs: number): void {

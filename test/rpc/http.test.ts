@@ -148,6 +148,21 @@ test("a drain finishes calls in flight, cuts idle connections and refuses new on
   await draining;
 });
 
+test("a drain ends in time when a client never closes its end of an HTTP/2 connection", {
+  timeout: 14_000,
+}, async (t) => {
+  const port = await open(t, answerOk);
+  const socket = netConnect({ port: port.port, host: "127.0.0.1", allowHalfOpen: true });
+  t.after(() => socket.destroy());
+  socket.on("error", () => {});
+  // The preface and an empty SETTINGS frame: all that a client has to say first.
+  socket.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+  socket.write(Uint8Array.of(0, 0, 0, 4, 0, 0, 0, 0, 0));
+  await once(socket, "data");
+  await port.drain(100);
+  assert.equal(socket.writable, true);
+});
+
 test("a drain ends in time when calls never do", { timeout: 14_000 }, async (t) => {
   const port = await open(t, () => {});
   const pending = httpRequest(port.url).end();
