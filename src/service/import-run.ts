@@ -155,10 +155,12 @@ export class ImportRun {
     if (accepted.size > 0)
       await this.#retryWhilePassing(async () => rates.admitVectors(target.partition, accepted.size));
     while (accepted.size > 0) {
-      await this.#assertSameIndex(target);
       const vectors = [...accepted.values()].map(({ vector }) => vector);
       try {
-        const { lsn } = await this.#retryWhilePassing(() => engine.putVectors(target.partition, vectors));
+        const { lsn } = await this.#retryWhilePassing(async () => {
+          await this.#assertSameIndex(target);
+          return engine.putVectors(target.partition, vectors);
+        });
         this.#lsn = lsn;
         this.#putCount += vectors.length;
         break;
@@ -190,7 +192,7 @@ export class ImportRun {
     }
   }
 
-  /** An index that was created again under the name may have another dimension. */
+  /** An index that was created again under the name may have another dimension: call it right before each write. */
   async #assertSameIndex({ index: { bucket, index, createdAt } }: Target): Promise<void> {
     const now = await this.#context.engine.getIndex({ bucket, index });
     if (now.createdAt === createdAt) return;

@@ -29,7 +29,6 @@ export async function workOn(job: Job, engine: Engine): Promise<WorkEnd> {
   try {
     while (job.record.parts.done < job.record.parts.count) {
       if (signal.aborted) return { kind: "stopped" };
-      await assertSameTarget(job, engine);
       const vectors = decodePart(await engine.jobs.readPart(job.id, job.record.parts.done));
       await retryWhilePassing(job, signal, () => storePart(job, vectors, engine));
     }
@@ -58,9 +57,13 @@ export async function retryWhilePassing(job: Job, signal: AbortSignal, action: (
   }
 }
 
-/** Throws when the index, or a namespace that the job has written into, was deleted since. */
+/**
+ * Throws when the index, or a namespace that the job has written into, was deleted since. An index that was created again
+ * under the name may have another dimension: call it right before each write.
+ */
 async function assertSameTarget({ record }: Job, engine: Engine): Promise<void> {
   const { bucket, index, namespace } = record.partition;
+  if (namespace !== "" && record.lsn > 0) await engine.getNamespace(record.partition);
   const { createdAt } = await engine.getIndex({ bucket, index });
   if (createdAt !== record.indexCreatedAt) {
     const name = `${bucket}/${index}`;
@@ -68,13 +71,13 @@ async function assertSameTarget({ record }: Job, engine: Engine): Promise<void> 
       resource: { type: "index", name },
     });
   }
-  if (namespace !== "" && record.lsn > 0) await engine.getNamespace(record.partition);
 }
 
 /** Stores one part, with the job's record in the same write. */
 async function storePart(job: Job, part: readonly JobVector[], engine: Engine): Promise<void> {
   for (let tries = 1; ; tries++) {
     const { due, refused } = await partByVersion(job, part, engine);
+    await assertSameTarget(job, engine);
     const next = (lsn: number) => afterPart(job.record, { stored: due.length, refused, lsn });
     if (due.length === 0) {
       const record = next(job.record.lsn);

@@ -193,6 +193,16 @@ test("a backlog is waited out, until the stream ends", async () => {
   assert.equal(stuck.stub.puts, 3);
 });
 
+test("an import does not go into an index that was created again while it waited", async () => {
+  const { stub, streams } = createStub(() => {
+    stub.createdAt = 2;
+    throw new QuiverError("INGEST_BACKLOG", "Busy", { retryAfterMs: 1 });
+  });
+  const error = await failureOf(streams.import(partsOf([[vector("a", 1)]]), NEVER));
+  assert.equal(error.reason, "INDEX_NOT_FOUND");
+  assert.equal(stub.puts, 1);
+});
+
 test("what fails the whole import says how much was stored before", async () => {
   const { stub, streams } = createStub((_, puts) => {
     if (puts === 3) throw new QuiverError("ITEM_LIMIT", "Full", { metadata: { max: "4" } });

@@ -54,6 +54,18 @@ test("a job waits while vectors come faster than they can be taken in, and then 
   assert.deepEqual([done.state, done.successful, done.lastError], ["completed", 600, undefined]);
 });
 
+test("a job does not go into an index that was created again while it waited", async () => {
+  const engine = new FakeEngine();
+  const jobs = await openJobs(engine);
+  engine.onPut = () => {
+    engine.indexCreatedAt = 2;
+    throw new QuiverError("DISK_FULL", "Full");
+  };
+  const { jobId } = await start(jobs, 1);
+  const { state, lastError } = await finished(jobs, jobId);
+  assert.deepEqual([state, lastError?.reason], ["failed", "INDEX_NOT_FOUND"]);
+});
+
 test("to cancel a job that waits ends the wait", async () => {
   const engine = new FakeEngine();
   const jobs = await openJobs(engine);
@@ -251,6 +263,7 @@ test("finished jobs are kept for a day, and as many as allowed", async () => {
 
 /** Keeps what jobs need of an engine in memory; puts can be held back, refused and counted. */
 class FakeEngine {
+  indexCreatedAt = 1;
   readonly records = new Map<string, JobRecord>();
   readonly parts = new Map<string, Uint8Array>();
   /** Jobs by namespace, as they were written. */
@@ -280,7 +293,12 @@ class FakeEngine {
   }
 
   async getIndex(): Promise<Index> {
-    const config = { createdAt: 1, dimension: 1, distanceMetric: "euclidean", nonFilterableMetadataKeys: [] };
+    const config = {
+      createdAt: this.indexCreatedAt,
+      dimension: 1,
+      distanceMetric: "euclidean",
+      nonFilterableMetadataKeys: [],
+    };
     return { bucket: "b", index: "i", ...config } as unknown as Index;
   }
 
