@@ -1,5 +1,6 @@
 import { QuiverError } from "../../errors.ts";
 import type { Partition } from "./partition.ts";
+import { SetRebuilder } from "./set-rebuilder.ts";
 
 /** Vectors moved before the next partition gets its turn. */
 const TURN_VECTORS = 2_000;
@@ -8,13 +9,11 @@ const TURN_VECTORS = 2_000;
 const TAIL_BYTES_MAX = 1024 ** 3;
 const ROOM_WAIT_MS = 5_000;
 
-/**
- * Builds the graphs of all partitions in the background, one at a time, each on all cores, in turns; and those anew of
- * which too much is dead.
- */
+/** Builds the graphs of all partitions in the background, one at a time, each on all cores, in turns. */
 export class GraphBuilder {
   readonly #waiting = new Set<Partition>();
   readonly #onError: (error: unknown, partition: Partition) => void;
+  readonly #rebuilder: SetRebuilder;
   #running: Promise<void> | undefined;
   #turn = Promise.withResolvers<void>();
   #closed = false;
@@ -22,11 +21,13 @@ export class GraphBuilder {
   /** `onError` hears of a graph that cannot be built; its vectors stay in the unindexed tail, answers stay right. */
   constructor(onError: (error: unknown, partition: Partition) => void) {
     this.#onError = onError;
+    this.#rebuilder = new SetRebuilder((partition) => this.notice(partition), onError);
   }
 
   /** Looks at a partition whose vectors have changed. */
   notice(partition: Partition): void {
-    if (this.#closed || !(partition.wantsGraph || partition.wantsRebuild)) return;
+    this.#rebuilder.notice(partition);
+    if (this.#closed || !partition.wantsGraph) return;
     this.#waiting.add(partition);
     this.#running ??= this.#run();
   }
@@ -52,12 +53,13 @@ export class GraphBuilder {
   /** Takes a partition out that is about to be disposed. */
   forget(partition: Partition): void {
     this.#waiting.delete(partition);
+    this.#rebuilder.forget(partition);
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     this.#waiting.clear();
-    await this.#running;
+    await Promise.all([this.#running, this.#rebuilder.close()]);
   }
 
   #hasRoom(partition: Partition): boolean {
@@ -67,9 +69,8 @@ export class GraphBuilder {
   async #run(): Promise<void> {
     for (let partition = this.#next(); partition; partition = this.#next()) {
       try {
-        if (partition.wantsRebuild) await partition.rebuild();
         await partition.buildGraph(TURN_VECTORS);
-        if (!partition.wantsGraph && !partition.wantsRebuild) this.#waiting.delete(partition);
+        if (!partition.wantsGraph) this.#waiting.delete(partition);
       } catch (error) {
         // A partition that was forgotten meanwhile is disposed of: its build ends with an error that means nothing.
         if (this.#waiting.delete(partition)) this.#onError(error, partition);
