@@ -333,6 +333,25 @@ export function engineSuite(name: string, open: OpenEngine): void {
     await writer;
   });
 
+  test(`${name}: a list by filter beside writes shows each write whole`, async (t) => {
+    const { engine } = await open(t);
+    await createBucket(engine, "b");
+    await engine.createIndex(index("b", "i", { dimension: 1, distanceMetric: "euclidean" }));
+    const keys = Array.from({ length: 100 }, (_, i) => `k${i}`);
+    const all = (state: number) => keys.map((key) => vector(key, [1], { state }));
+    await engine.putVectors(partition("b", "i"), all(0));
+    let writing = true;
+    const writer = (async () => {
+      for (let round = 1; round <= 150; round++) await engine.putVectors(partition("b", "i"), all(round % 2));
+      writing = false;
+    })();
+    const seen = new Set<number>();
+    const filter = { kind: "in", key: "state", values: [0] } as const;
+    while (writing) seen.add((await engine.listVectors(partition("b", "i"), { ...listAll, filter })).items.length);
+    await writer;
+    assert.deepEqual([...seen].sort(), [0, 100]);
+  });
+
   test(`${name}: concurrent writes of one key end as the one with the highest lsn says`, async (t) => {
     const under = await open(t);
     await createBucket(under.engine, "b");

@@ -298,8 +298,8 @@ export const ErrorReason = {
   INGEST_BACKLOG: 35,
 
   /**
-   * RESOURCE_EXHAUSTED. The request has more bytes, fields or numbers than allowed; a filter matches more than one write
-   * can change, which is 256 MiB; or the answers to the queries of a batch before this one carry 64 MiB. Send fewer
+   * RESOURCE_EXHAUSTED. The request has more bytes, fields or numbers than allowed; more vectors match than one write
+   * can change, which is 32 MiB of records; or the answers to the queries of a batch before this one carry 64 MiB. Send fewer
    * vectors or queries in one request, or narrow the filter; the metadata says {max}.
    *
    * @generated from enum value: ERROR_REASON_REQUEST_TOO_LARGE = 36;

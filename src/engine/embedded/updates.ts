@@ -6,8 +6,11 @@ import { type Change, type MetadataUpdate, NOTHING } from "./change.ts";
 import type { Partition } from "./partition.ts";
 import { type PreparedVector, prepareVector, type Records } from "./records.ts";
 
-/** Bytes of one batch of changes by filter. */
-const FILTER_WRITE_BYTES_MAX = 256 * 1024 * 1024;
+/** Bytes of the records of one change by filter: it is built, and shown, in one turn. */
+const FILTER_WRITE_BYTES_MAX = 32 * 1024 * 1024;
+
+/** Bytes of the keys that one write may take from a whole namespace: they go into the log of changes. */
+const CLEARED_KEY_BYTES_MAX = 256 * 1024 * 1024;
 
 /** Changes of metadata by filter whose vectors are read whole for those who watch; of more, the log on disk tells. */
 const WHOLE_CHANGES_MAX = 1_000;
@@ -16,7 +19,7 @@ const WHOLE_CHANGES_MAX = 1_000;
 const UPDATE_CHUNK = 1_000;
 
 /** What a record takes in a batch beside its key and value, roughly. */
-export const RECORD_OVERHEAD_BYTES = 100;
+const RECORD_OVERHEAD_BYTES = 100;
 
 /** Changes by key; absent keys are passed over, but for an if_version. With other writes of the partition held back. */
 export async function planUpdates(
@@ -67,7 +70,7 @@ export async function planUpdateOfMatching(
       metadata.push(change);
       bytes += vector.key.length + change.metadataJson.length + RECORD_OVERHEAD_BYTES;
     }
-    assertBatch(bytes);
+    assertBatch(bytes, FILTER_WRITE_BYTES_MAX);
   }
   return { ...NOTHING, metadata };
 }
@@ -127,12 +130,19 @@ export function assertVersions(
   }
 }
 
-/** Throws REQUEST_TOO_LARGE when a batch of changes by filter, or of all, has more bytes than one write may have. */
-export function assertBatch(bytes: number): void {
-  if (bytes <= FILTER_WRITE_BYTES_MAX) return;
+/** Throws REQUEST_TOO_LARGE when one write cannot delete so many keys; `clears`: all of a namespace. */
+export function assertDeletes(keys: readonly string[], { clears }: { readonly clears: boolean }): void {
+  const keyBytes = keys.reduce((sum, key) => sum + key.length, 0);
+  if (clears) assertBatch(keyBytes, CLEARED_KEY_BYTES_MAX);
+  else assertBatch(2 * keyBytes + keys.length * RECORD_OVERHEAD_BYTES, FILTER_WRITE_BYTES_MAX);
+}
+
+/** Throws REQUEST_TOO_LARGE when a batch has more bytes than one write may have. */
+function assertBatch(bytes: number, max: number): void {
+  if (bytes <= max) return;
   throw new QuiverError(
     "REQUEST_TOO_LARGE",
-    `Cannot change so many vectors in one write: at most ${FILTER_WRITE_BYTES_MAX} bytes; choose fewer by a filter`,
-    { metadata: { max: `${FILTER_WRITE_BYTES_MAX}` } },
+    `One write cannot change so many vectors: at most ${max} bytes of records; change them in parts, by narrower filters`,
+    { metadata: { max: `${max}` } },
   );
 }

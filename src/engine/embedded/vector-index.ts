@@ -1,5 +1,6 @@
 import type { QuiverError } from "../../errors.ts";
 import { countBits, ordinalsOf } from "../../filter/bitmap.ts";
+import type { Filter } from "../../filter/filter.ts";
 import type {
   BatchAnswer,
   ExportOptions,
@@ -17,7 +18,6 @@ import type {
   Selection,
   Update,
   UpdateOptions,
-  Vector,
   VectorInput,
   WatchEvent,
   WatchOptions,
@@ -205,27 +205,37 @@ export class VectorIndex {
   async get(namespace: string, keys: readonly string[], projection: Projection) {
     await this.#ready();
     this.#partitions.get(namespace);
-    const { lsn } = this.#store;
-    const records = await this.#records.get(namespace, keys, { projection }).catch(rethrowReadFailed);
-    const vectors = records.filter((vector) => vector !== undefined);
-    return { vectors, lsn: lsnOf(lsn, vectors) };
+    const snapshot = this.#store.database.snapshot();
+    try {
+      const [records, lsn] = await Promise.all([
+        this.#records.get(namespace, keys, { projection, snapshot }),
+        this.#store.lsnAt(snapshot),
+      ]);
+      return { vectors: records.filter((vector) => vector !== undefined), lsn };
+    } catch (error) {
+      throw readFailed(error);
+    } finally {
+      snapshot.release();
+    }
   }
 
   async list(namespace: string, options: ListOptions): Promise<ListPage & { lsn: number }> {
     await this.#ready();
-    const { set } = this.#partitions.get(namespace);
-    const { lsn } = this.#store;
+    const partition = this.#partitions.get(namespace);
     const { filter } = options;
-    const matching = filter && set.select(filter);
-    const candidates =
-      matching && countBits(matching) <= CANDIDATES_MAX
-        ? Array.from(ordinalsOf(matching), (ordinal) => set.keyOf(ordinal)).filter((key) => key !== undefined)
-        : undefined;
-    const snapshot = this.#store.database.snapshot();
+    const begin = () => ({
+      candidates: filter && candidatesOf(partition, filter),
+      snapshot: this.#store.database.snapshot(),
+    });
+    // Memory and store show the same state only while no write is on its way from one to the other.
+    const isBetween = filter !== undefined && partition.isWriting;
+    const { candidates, snapshot } = isBetween ? await partition.exclusively(async () => begin()) : begin();
     try {
       const listing = { ...options, filter, namespace, snapshot, candidates };
-      const page = await listPage(this.#records, listing).catch(rethrowReadFailed);
-      return { ...page, lsn: lsnOf(lsn, page.items) };
+      const [page, lsn] = await Promise.all([listPage(this.#records, listing), this.#store.lsnAt(snapshot)]);
+      return { ...page, lsn };
+    } catch (error) {
+      throw readFailed(error);
     } finally {
       snapshot.release();
     }
@@ -392,11 +402,9 @@ function namespaceOf({ namespace, set, createdAt }: Partition): Namespace {
   return { name: namespace, vectorCount: set.size, createdAt };
 }
 
-/** What a read saw: at least what memory showed, and every write up to the newest that it returns. */
-function lsnOf(shown: number, vectors: readonly Vector[]): number {
-  return vectors.reduce((lsn, { version }) => Math.max(lsn, version), shown);
-}
-
-function rethrowReadFailed(error: unknown): never {
-  throw readFailed(error);
+/** The keys of what matches, in any order; undefined when they are so many that reading all metadata is cheaper. */
+function candidatesOf({ set }: Partition, filter: Filter): string[] | undefined {
+  const matching = set.select(filter);
+  if (countBits(matching) > CANDIDATES_MAX) return undefined;
+  return Array.from(ordinalsOf(matching), (ordinal) => set.keyOf(ordinal)).filter((key) => key !== undefined);
 }

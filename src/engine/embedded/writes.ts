@@ -6,18 +6,18 @@ import { bytesIn, type Change, growthOf, NOTHING, vectorOf } from "./change.ts";
 import type { ChangeLog } from "./change-log.ts";
 import { putJobRecord } from "./job-store.ts";
 import type { Partition } from "./partition.ts";
-import { prepareVector, type Records } from "./records.ts";
+import { type PreparedVector, prepareVector, type Records } from "./records.ts";
 import type { Remember, RememberedWrites } from "./remembered-writes.ts";
 import type { Store } from "./store.ts";
-import {
-  assertBatch,
-  assertVersions,
-  matchingKeys,
-  planUpdateOfMatching,
-  planUpdates,
-  RECORD_OVERHEAD_BYTES,
-} from "./updates.ts";
+import { assertDeletes, assertVersions, matchingKeys, planUpdateOfMatching, planUpdates } from "./updates.ts";
 import type { Usage } from "./usage.ts";
+
+/** An index may be created again with another dimension while a write waits: memory must not refuse what is durable. */
+function assertDimension({ set }: Partition, { key, data }: PreparedVector): void {
+  if (!data || data.length === set.dimension) return;
+  const message = `The vector of key ${JSON.stringify(key)} has ${data.length} values, the index has dimension ${set.dimension}`;
+  throw new QuiverError("DIMENSION_MISMATCH", message);
+}
 
 /** Thrown when a namespace was deleted while a write waited for its turn. */
 export class PartitionGone extends Error {}
@@ -95,10 +95,11 @@ export class Writes {
         : this.#exclusively(partition, async () => {
             const deletes =
               selection.kind === "all" ? [...partition.set.keys()] : matchingKeys(partition, selection.filter);
-            assertBatch(deletes.reduce((sum, key) => sum + 2 * (key.length + RECORD_OVERHEAD_BYTES), 0));
+            const clears = selection.kind === "all";
+            assertDeletes(deletes, { clears });
             const counts = { deletedCount: deletes.length, notFoundCount: 0 };
             if (deletes.length === 0) return { lsn: this.#options.store.lsn, ...counts };
-            const change = { ...NOTHING, deletes, clears: selection.kind === "all" };
+            const change = { ...NOTHING, deletes, clears };
             const lsn = await this.#commit(partition, change, (batch, lsn) => remember(batch, { lsn, ...counts }));
             return { lsn, ...counts };
           }),
@@ -109,6 +110,7 @@ export class Writes {
   deleteNamespace(partition: Partition, onDeleted: () => void): Promise<{ lsn: number; deletedCount: number }> {
     return this.#exclusively(partition, async () => {
       const deletes = [...partition.set.keys()];
+      assertDeletes(deletes, { clears: true });
       const change = { ...NOTHING, deletes, clears: true };
       const lsn = await this.#commit(
         partition,
@@ -191,6 +193,7 @@ export class Writes {
     onApplied: () => void = () => {},
   ): Promise<number> {
     const { store, usage, isGone, onGarbage } = this.#options;
+    for (const vector of change.puts) assertDimension(partition, vector);
     const room = usage.reserve(...growthOf(partition, change));
     try {
       const lsn = await store.commit(
