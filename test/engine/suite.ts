@@ -333,6 +333,22 @@ export function engineSuite(name: string, open: OpenEngine): void {
     await writer;
   });
 
+  test(`${name}: what overwrites, updates and deletes leave behind is reclaimable, and never less than nothing`, async (t) => {
+    const { engine } = await open(t);
+    await createBucket(engine, "b");
+    await engine.createIndex(index("b", "i", { dimension: 2 }));
+    const reclaimable = async () => (await engine.indexStats({ bucket: "b", index: "i" })).bytes.reclaimable;
+    await engine.putVectors(partition("b", "i"), [vector("k", [1, 1])]);
+    const setMetadata = { text: "x".repeat(1_000) };
+    for (let i = 0; i < 3; i++) {
+      const update = { kind: "keys", updates: [{ key: "k", setMetadata }] } as const;
+      await engine.updateVectors(partition("b", "i"), update, { dryRun: false, assertMetadata: () => {} });
+      assert.ok((await reclaimable()) >= 0);
+    }
+    await engine.deleteVectors(partition("b", "i"), byKeys("k"));
+    assert.ok((await reclaimable()) >= 0);
+  });
+
   test(`${name}: a list by filter beside writes shows each write whole`, async (t) => {
     const { engine } = await open(t);
     await createBucket(engine, "b");

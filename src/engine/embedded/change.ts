@@ -33,6 +33,11 @@ export function bytesIn(vectors: readonly PreparedVector[]): number {
   return vectors.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
+/** Bytes of the records that a change writes, as quotas count them. */
+export function bytesWritten({ puts, metadata }: Change): number {
+  return metadata.reduce((sum, { metadataJson }) => sum + metadataJson.length, bytesIn(puts));
+}
+
 /** How many vectors and bytes a change may add. */
 export function growthOf(partition: Partition, { puts, metadata }: Change): [vectors: number, bytes: number] {
   const vectors = puts.filter(({ key }) => partition.mayBeAbsent(key)).length;

@@ -2,7 +2,7 @@ import type { WriteBatch } from "../../../native/write-batch.ts";
 import { QuiverError } from "../../errors.ts";
 import { countBits } from "../../filter/bitmap.ts";
 import type { PutOptions, Selection, Update, UpdateOptions, VectorInput, WriteOptions } from "../engine.ts";
-import { bytesIn, type Change, growthOf, NOTHING, vectorOf } from "./change.ts";
+import { bytesIn, bytesWritten, type Change, growthOf, NOTHING, vectorOf } from "./change.ts";
 import type { ChangeLog } from "./change-log.ts";
 import { putJobRecord } from "./job-store.ts";
 import type { Partition } from "./partition.ts";
@@ -208,7 +208,7 @@ export class Writes {
           this.#apply(partition, change, version);
           const grown = partition.set.bytes - bytes;
           room.settle(partition.set.size - size, grown);
-          onGarbage(bytesIn(change.puts) - grown);
+          onGarbage(bytesWritten(change) - grown);
           onApplied();
         },
       );
