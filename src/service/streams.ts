@@ -5,6 +5,7 @@ import { type ImportPart, type ImportResult, ImportRun, type Overlap } from "./i
 import { LIMITS } from "./limits.ts";
 import { type PartitionReference, resolvePartition } from "./partitions.ts";
 import { toFilter } from "./query-input.ts";
+import { Turns, takeTurns } from "./turns.ts";
 
 export interface ExportRequest extends PartitionReference {
   /** Only keys after this one. "": all. */
@@ -31,6 +32,8 @@ const RETRY_AFTER_MS = 1_000;
 export class Streams {
   readonly #context: ServiceContext;
   readonly #overlap: Overlap = { bytes: 0 };
+  /** Of exports: to encode a part takes long. */
+  readonly #turns = new Turns();
   #open = 0;
 
   constructor(context: ServiceContext) {
@@ -64,7 +67,7 @@ export class Streams {
       projection,
       maxBytes: LIMITS.listPageBytesMax,
     };
-    return this.#stream(async () => this.#context.engine.exportVectors(partition, options));
+    return this.#stream(async () => takeTurns(this.#context.engine.exportVectors(partition, options), this.#turns));
   }
 
   /** Resolves once the position is checked. */
