@@ -116,7 +116,7 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
     const refusal = route.known ? undefined : notImplemented(path.slice(1));
     const call: Call = { requestId, method: path.slice(1), shutdown, stage: "request", lease, refusal };
     serve(route, request, response, call, lease).catch((error: unknown) => {
-      const level = error instanceof ConnectError && CLIENT_LEFT.has(error.code) ? "debug" : "error";
+      const level = isOfClientThatLeft(error) ? "debug" : "error";
       log[level]({ requestId, method: call.method, err: error }, "Response could not be sent");
       response.destroy();
     });
@@ -194,6 +194,13 @@ function createRoutes(options: RpcHandlerOptions, limits: RpcLimits): Routes {
 const RPC_PATH = /^\/\w+(?:\.\w+)+\/\w+$/;
 /** How connect-node calls errors of connections that clients have closed. */
 const CLIENT_LEFT: ReadonlySet<Code> = new Set([Code.Aborted, Code.Canceled]);
+
+function isOfClientThatLeft(error: unknown): boolean {
+  if (!(error instanceof ConnectError)) return false;
+  // What was being written when the connection broke; connect-node does not know this code.
+  const wasWriting = (error.cause as NodeJS.ErrnoException | undefined)?.code === "ECANCELED";
+  return wasWriting || CLIENT_LEFT.has(error.code);
+}
 const REQUEST_ID = /^[\w.:-]{1,128}$/;
 
 function routeOf(handler: UniversalHandler, known: boolean): Route {
