@@ -269,6 +269,8 @@ export interface MeasureRecallOptions {
   readonly filter: Filter | undefined;
   /** Not exact. */
   readonly search: Search;
+  /** Ends the measurement, which then fails with its reason. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export type JobState = "running" | "completed" | "failed" | "cancelled";

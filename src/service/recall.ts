@@ -13,6 +13,8 @@ export interface MeasureRecallRequest extends PartitionReference {
   readonly queries: readonly Float32Array[];
   readonly filter: Metadata | undefined;
   readonly search: Search;
+  /** Ends the measurement. */
+  readonly signal: AbortSignal;
 }
 
 /** How many of the exact results queries by graph find. */
@@ -27,7 +29,7 @@ export class RecallMeasurements {
 
   async measure(request: MeasureRecallRequest): Promise<RecallMeasurement> {
     const { partition, index } = await resolvePartition(this.#context, request);
-    const { topK, sampleSize, queries, search } = request;
+    const { topK, sampleSize, queries, search, signal } = request;
     if (topK < 1 || topK > LIMITS.topKMax) throw invalidField("top_k", `Must be 1 to ${LIMITS.topKMax}, got ${topK}`);
     if (sampleSize > LIMITS.recallQueriesMax) {
       throw invalidField("sample_size", `Must be 1 to ${LIMITS.recallQueriesMax}, got ${sampleSize}`);
@@ -46,6 +48,7 @@ export class RecallMeasurements {
       queries: queries.length > 0 ? queries : { sampleSize: sampleSize || DEFAULTS.recallSampleSize },
       filter: toFilter("filter", request.filter, index),
       search,
+      signal,
     });
   }
 }

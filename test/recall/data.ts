@@ -38,8 +38,9 @@ export function clustered(random: Random, dimension: number, counts: Counts): Da
  * installed. In CI its absence fails the test.
  */
 export async function words(t: TestContext, random: Random, counts: Counts): Promise<DataSet | undefined> {
-  const all = await readWords(t);
-  if (!all) return undefined;
+  const read = await readWords(t);
+  if (!read) return undefined;
+  const all = [...read];
   for (let i = all.length - 1; i > 0; i--) {
     const other = random.below(i + 1);
     [all[i], all[other]] = [all[other] as Float32Array, all[i] as Float32Array];
@@ -48,10 +49,13 @@ export async function words(t: TestContext, random: Random, counts: Counts): Pro
   return { dimension: 100, vectors: all.slice(counts.queries, counts.queries + counts.vectors), queries };
 }
 
-async function readWords(t: TestContext): Promise<Float32Array[] | undefined> {
+let wordsRead: readonly Float32Array[] | undefined;
+
+async function readWords(t: TestContext): Promise<readonly Float32Array[] | undefined> {
   try {
     const { readWords: read } = await import("../../demo/words.ts");
-    return read().map(({ data }) => data);
+    wordsRead ??= read().map(({ data }) => data);
+    return wordsRead;
   } catch (error) {
     const reason = "the word vectors of demo/ are not installed (scripts/install demo)";
     if (process.env.CI) throw new Error(reason, { cause: error });

@@ -101,3 +101,36 @@ test("measurements that make no sense are refused with the field", async () => {
   const missing = indexes.measureRecall({ ...index, namespace: "nowhere", topK: 1 });
   await assert.rejects(missing, (error) => ConnectError.from(error).code === Code.NotFound);
 });
+
+test("a measurement ends when the caller's deadline passes, and the server answers others at once", async () => {
+  const { indexes } = open("gRPC");
+  const exact = {
+    ...index,
+    topK: 1_000,
+    sampleSize: 1_000,
+    search: { mode: { case: "efSearch", value: 1_000 } },
+  } as const;
+  const error = await indexes.measureRecall(exact, { timeoutMs: 20 }).then(
+    () => undefined,
+    (failure: unknown) => ConnectError.from(failure),
+  );
+  assert.equal(error?.code, Code.DeadlineExceeded);
+  assert.equal((await indexes.getIndexStats(index)).vectorCount, BigInt(COUNT));
+});
+
+test("a measurement does not hold back the server's end", async () => {
+  const { indexes } = open("gRPC");
+  const most = {
+    ...index,
+    topK: 1_000,
+    sampleSize: 1_000,
+    search: { mode: { case: "efSearch", value: 1_000 } },
+  } as const;
+  const measuring = indexes.measureRecall(most).then(
+    () => undefined,
+    (failure: unknown) => ConnectError.from(failure),
+  );
+  await indexes.getIndexStats(index);
+  assert.equal(await server.stop(), 0);
+  assert.equal((await measuring)?.code, Code.Unavailable);
+});

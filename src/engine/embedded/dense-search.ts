@@ -3,6 +3,8 @@ import { countBits } from "../../filter/bitmap.ts";
 import type { QueryPlan, Search, SparseData } from "../engine.ts";
 import { compareKeys } from "./key-order.ts";
 import { type GraphPlan, type PlanInput, planAgain, planSearch, type SearchPlan } from "./planner.ts";
+import { REACH_RANK, reachOf, walkedFor } from "./reach.ts";
+import type { SearchAgain, Walked } from "./recall.ts";
 import type { DenseFound, Found, VectorSet } from "./vector-set.ts";
 
 /** What is looked for, with the parts of stored vectors filled in. */
@@ -37,9 +39,8 @@ const NOBODY = 0xffff_ffff;
 
 /** Searches the data of one set, by graph or exactly, whichever should compare fewer vectors. */
 export async function searchDense(set: VectorSet, request: SearchRequest): Promise<SearchAnswer> {
-  const inputs = planInputs(set, request);
-  const answer = await searchPlanned(set, request, planSearch(inputs));
-  return searchAgain(set, { request, inputs, plan: answer.searched }, answer);
+  const planned = planRequest(set, request);
+  return complete(set, planned, await searchOne(set, request, planned.plan));
 }
 
 /**
@@ -48,10 +49,7 @@ export async function searchDense(set: VectorSet, request: SearchRequest): Promi
  */
 export async function searchDenseForMany(set: VectorSet, requests: readonly SearchRequest[]): Promise<SearchAnswer[]> {
   const answers = new Map<SearchRequest, SearchAnswer>();
-  const planned = requests.map((request) => {
-    const inputs = planInputs(set, request);
-    return { request, inputs, plan: planSearch(inputs) };
-  });
+  const planned = requests.map((request) => planRequest(set, request));
   const alike = Map.groupBy(planned, ({ request, plan }) =>
     JSON.stringify([plan, request.topK, bitmapId(request.allowed)]),
   );
@@ -63,9 +61,7 @@ export async function searchDenseForMany(set: VectorSet, requests: readonly Sear
       k: kOf(request, plan),
     });
     for (const [i, each] of group.entries()) {
-      const cut = cutAnswer(results[i] as DenseFound, each.request, each.plan);
-      const answer = cut ?? (await searchThroughTies(set, each.request));
-      answers.set(each.request, await searchAgain(set, each, answer));
+      answers.set(each.request, await complete(set, each, results[i] as DenseFound));
     }
   }
   return requests.map((request) => answers.get(request) as SearchAnswer);
@@ -77,29 +73,39 @@ interface Planned {
   readonly plan: SearchPlan;
 }
 
-/** Improves an answer of which the planner says that the graph has found too little. */
-async function searchAgain(
-  set: VectorSet,
-  { request, inputs, plan }: Planned,
-  answer: SearchAnswer,
-): Promise<SearchAnswer> {
-  if (!plan.exact) noticeQuery(set, request, plan);
-  const better = answer.plan.exact ? undefined : planAgain(plan, answer.plan.compared, inputs);
-  if (!better) return answer;
-  const again = await searchPlanned(set, request, better);
-  return { ...again, plan: { ...again.plan, compared: again.plan.compared + answer.plan.compared } };
+function planRequest(set: VectorSet, request: SearchRequest): Planned {
+  const inputs = planInputs(set, request);
+  return { request, inputs, plan: planSearch(inputs) };
+}
+
+/** Cuts what was found to an answer, and improves one of which the planner says that the graph has found too little. */
+async function complete(set: VectorSet, planned: Planned, result: DenseFound): Promise<SearchAnswer> {
+  const { request, inputs, plan } = planned;
+  if (!plan.exact) noticeQuery(set, { request, inputs, plan });
+  const better = result.exact ? undefined : planAgain(plan, walkedIn(set, request, result), inputs);
+  if (!better) return cutAnswer(set, planned, result);
+  const again = await searchOne(set, request, better);
+  const both = { ...again, compared: again.compared + result.compared };
+  return cutAnswer(set, { ...planned, plan: better }, both);
+}
+
+function walkedIn(set: VectorSet, { target }: SearchRequest, { found, compared }: DenseFound): Walked {
+  const last = found[REACH_RANK - 1];
+  return { compared, reach: target.data && last && reachOf(set.metric, target.data, last.distance) };
 }
 
 /** Lets the graph's recall be watched with queries as they come. */
-function noticeQuery(set: VectorSet, { target, topK, search, allowed }: SearchRequest, { efSearch }: GraphPlan): void {
+function noticeQuery(set: VectorSet, { request, inputs, plan }: Planned & { readonly plan: GraphPlan }): void {
+  const { target, topK, search, allowed } = request;
   if (!target.data || target.except !== undefined || allowed || search.kind !== "recall_target") return;
-  set.recall.noticeQuery({ data: target.data, topK, efSearch, recallTarget: search.recallTarget });
+  const again: SearchAgain = (walked) => planAgain(plan, walked, inputs);
+  const { recallTarget } = search;
+  set.recall.noticeQuery({ data: target.data, topK, efSearch: plan.efSearch, recallTarget, again });
 }
 
-async function searchPlanned(set: VectorSet, request: SearchRequest, plan: SearchPlan) {
+async function searchOne(set: VectorSet, request: SearchRequest, plan: SearchPlan): Promise<DenseFound> {
   const [result] = await searchTogether(set, { requests: [request], plan, k: kOf(request, plan) });
-  const cut = cutAnswer(result as DenseFound, request, plan) ?? (await searchThroughTies(set, request));
-  return { ...cut, searched: plan };
+  return result as DenseFound;
 }
 
 function searchTogether(
@@ -126,18 +132,17 @@ export function exceptedBy(set: VectorSet, { except }: Target): number | undefin
 }
 
 /** For exact answers one more than asked for, to see whether ties go on. */
-function kOf({ topK }: SearchRequest, plan: SearchPlan): number {
-  return plan.exact ? Math.min(topK + 1, SEARCH_K_MAX) : topK;
+function kOf({ topK, allowed }: SearchRequest, plan: SearchPlan): number {
+  if (plan.exact) return Math.min(topK + 1, SEARCH_K_MAX);
+  return walkedFor({ topK, efSearch: plan.efSearch, filtered: allowed !== undefined });
 }
 
-/** Undefined when vectors as far as the last one were cut off: which of them stay is decided by their keys. */
-function cutAnswer(
-  { found, compared, exact }: DenseFound,
-  { topK, allowed }: SearchRequest,
-  plan: SearchPlan,
-): SearchAnswer | undefined {
+/** Which of the vectors as far as the last one stay is decided by their keys: when some were cut off, more are looked for. */
+async function cutAnswer(set: VectorSet, { request, plan }: Planned, result: DenseFound): Promise<SearchAnswer> {
+  const { found, compared, exact } = result;
+  const { topK, allowed } = request;
   const tiesMayGoOn = found.length > topK && found[topK - 1]?.distance === found[topK]?.distance;
-  if (plan.exact && tiesMayGoOn) return undefined;
+  if (plan.exact && tiesMayGoOn) return searchThroughTies(set, request);
   const graph = allowed ? ("filtered_graph" as const) : ("graph" as const);
   return { found: nearest(found, topK), plan: { strategy: exact ? "exact" : graph, compared, exact } };
 }

@@ -39,6 +39,8 @@ export interface EmbeddedEngineOptions {
   readonly path: string;
   /** How much may be stored. Default: no limits. */
   readonly quotas?: Quotas;
+  /** Picks the vectors and queries that recall is measured with: in [0, 1). Default Math.random. */
+  readonly random?: () => number;
   /** Hears of background work that failed and what that means. */
   readonly onBackgroundError: (message: string, error: unknown) => void;
 }
@@ -69,6 +71,7 @@ class EmbeddedEngine implements Engine {
   readonly #builder: GraphBuilder;
   readonly #onBackgroundError: EmbeddedEngineOptions["onBackgroundError"];
   readonly #quotas: Quotas;
+  readonly #random: (() => number) | undefined;
   readonly #usage: Usage;
   readonly #changeBudget = new ChangeBudget();
   readonly #buckets = new Map<string, BucketEntry>();
@@ -81,6 +84,7 @@ class EmbeddedEngine implements Engine {
     this.jobs = new EmbeddedJobStore(store);
     this.#onBackgroundError = options.onBackgroundError;
     this.#quotas = options.quotas ?? NO_QUOTAS;
+    this.#random = options.random;
     const { vectors, bytes } = this.#quotas;
     this.#usage = new Usage({ subject: SERVER, limits: { vectors: vectors.server, bytes: bytes.server } });
     this.#builder = new GraphBuilder((error, partition) =>
@@ -371,6 +375,7 @@ class EmbeddedEngine implements Engine {
       store: this.#store,
       builder: this.#builder,
       changeBudget: this.#changeBudget,
+      random: this.#random,
       onLoadError: (error) =>
         this.#onBackgroundError(`Cannot load index "${record.bucket}/${record.index}"; its calls fail`, error),
     });

@@ -15,17 +15,18 @@ export async function measurePartition(
     try {
       return await measureSet(set, options);
     } catch (error) {
-      if (partition.isDisposed || partition.set === set) throw error;
+      if (options.signal?.aborted || partition.isDisposed || partition.set === set) throw error;
     }
   }
 }
 
 function measureSet(
   set: VectorSet,
-  { topK, queries, filter, search }: MeasureRecallOptions,
+  { topK, queries, filter, search, signal }: MeasureRecallOptions,
 ): Promise<RecallMeasurement> {
   const { graph, model } = set.recall;
-  const measured = "sampleSize" in queries ? sampleQueries(graph, queries.sampleSize, Math.random) : { data: queries };
+  const measured =
+    "sampleSize" in queries ? sampleQueries(graph, queries.sampleSize, set.recall.random) : { data: queries };
   const allowed = filter && set.select(filter);
   const inputs = planInputs(set, { topK, search, allowed });
   const plan = planSearch(inputs);
@@ -35,9 +36,9 @@ function measureSet(
         ? search.efSearch
         : search.kind === "exact"
           ? topK
-          : model.efFor(search.recallTarget, topK);
+          : model.efFor(search.recallTarget, topK, { again: !filter });
     const efSearch = Number.isFinite(wanted) ? Math.max(topK, wanted) : topK;
-    return measureRecall(graph, measured, { topK, efSearch, allowed, exact: true });
+    return measureRecall(graph, measured, { topK, efSearch, allowed, exact: true, signal });
   }
   const { efSearch, visitBudget } = plan;
   return measureRecall(graph, measured, {
@@ -45,6 +46,7 @@ function measureSet(
     efSearch,
     allowed,
     visitBudget,
-    again: (compared) => planAgain(plan, compared, inputs),
+    signal,
+    again: (walked) => planAgain(plan, walked, inputs),
   });
 }

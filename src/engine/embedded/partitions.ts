@@ -9,12 +9,14 @@ import { readFailed } from "./store.ts";
 export class Partitions {
   readonly #records: Records;
   readonly #config: () => Index;
+  readonly #random: (() => number) | undefined;
   readonly #partitions = new Map<string, Partition>();
 
-  /** `config`: the index as it is now. */
-  constructor(records: Records, config: () => Index) {
+  /** `config`: the index as it is now. `random`: as in VectorSetOptions. */
+  constructor(records: Records, config: () => Index, random?: () => number) {
     this.#records = records;
     this.#config = config;
+    this.#random = random;
   }
 
   all(): IteratorObject<Partition> {
@@ -71,7 +73,8 @@ export class Partitions {
       createdAt,
       settings: () => {
         const { dimension, distanceMetric: metric, m, efConstruction, nonFilterableMetadataKeys } = this.#config();
-        return { dimension, metric, m, efConstruction, nonFilterableKeys: nonFilterableMetadataKeys };
+        const random = this.#random;
+        return { dimension, metric, m, efConstruction, nonFilterableKeys: nonFilterableMetadataKeys, random };
       },
       load: async (loader) => {
         const options = { only: namespace, isCancelled: () => loader.isAbandoned };

@@ -1,60 +1,24 @@
-import { setImmediate } from "node:timers/promises";
 import type { GraphStats } from "../../../native/hnsw.ts";
 import type { Recall } from "../engine.ts";
-import {
-  batchesOf,
-  mean,
-  type RecallQueries,
-  recallOf,
-  type SearchableGraph,
-  searchExactly,
-  searchGraph,
-  sharesFound,
-  sum,
-  type Truth,
-} from "./recall.ts";
+import { timesAt } from "./reach.ts";
+import type { RecallQueries, SearchableGraph } from "./recall.ts";
+import { measureTable, type Step, type Table } from "./recall-table.ts";
 
 /** What a plan is made from. */
 export interface SearchCosts {
-  /** The ef_search that reaches the recall; infinite when no walk that is worth it does. */
-  efFor(recallTarget: number, topK: number): number;
+  /**
+   * The ef_search that reaches the recall; infinite when no walk that is worth it does. `again`: of the first walk, where
+   * queries that reach far walk once more.
+   */
+  efFor(recallTarget: number, topK: number, options?: { readonly again: boolean }): number;
+  /** How many times that ef_search a query needs whose answer lies so far away; at least 1. */
+  timesFor(reach: number): number;
   /** Distances that a walk without a filter computes. */
   comparedBy(efSearch: number): number;
 }
 
-/** What was measured at one ef_search. */
-interface Step extends Recall {
-  /** What recall certainly is, about. */
-  readonly low: number;
-  readonly compared: number;
-}
-
-interface Table {
-  /** By topK, then by efSearch, ascending. */
-  readonly curves: readonly (readonly Step[])[];
-  readonly indexed: number;
-  readonly deleted: number;
-  readonly measuredAt: number;
-}
-
-/** What is measured: queries enough for a mean share, fewer where each has more neighbors. */
-const MEASURED = [
-  { topK: 10, queries: 160 },
-  { topK: 100, queries: 80 },
-  { topK: 1_000, queries: 32 },
-] as const;
-
-/** Queries that a measurement needs. */
-export const MODEL_QUERIES = MEASURED[0].queries;
-
-const EF_STEP = 1.6;
-/** Beyond, what was measured is continued, as far as so few queries tell: up to so many times the last ef_search. */
-const RECALL_MEASURED_MAX = 0.996;
+/** What was measured is continued up to so many times the last ef_search. */
 const EF_CONTINUED_MAX = 4;
-/** Recall is taken to be so many standard errors less than was measured. */
-const STANDARD_ERRORS = 2;
-/** Walks that compare a larger share of the graph lose against the exact scan. */
-const WALK_SHARE_MAX = 0.6;
 /** A graph is measured anew when it has grown, or its dead have, by these. */
 const GROWTH_MAX = 2;
 const DEAD_GROWTH_MAX = 0.2;
@@ -92,7 +56,7 @@ export class RecallModel implements SearchCosts {
     queries: RecallQueries,
     { asked = false, signal }: { asked?: boolean; signal?: AbortSignal } = {},
   ): Promise<void> {
-    const table = await measureTable(graph, queries, signal);
+    const table = await measureTable(graph, queries, { reach: asked ? this.#stored?.reach : undefined, signal });
     if (asked) {
       this.#asked = table;
       return;
@@ -108,14 +72,22 @@ export class RecallModel implements SearchCosts {
     this.#indexed = indexed;
   }
 
-  efFor(recallTarget: number, topK: number): number {
+  efFor(recallTarget: number, topK: number, { again } = { again: false }): number {
     if (!this.#stored) return guessEf(recallTarget, topK, this.#indexed);
     const tables = [this.#stored, this.#asked].filter((table) => table !== undefined);
-    return Math.ceil(Math.max(topK, ...tables.map((table) => this.#efOf(table, recallTarget, topK))));
+    return Math.ceil(Math.max(topK, ...tables.map((table) => this.#efOf(table, { recallTarget, topK, again }))));
+  }
+
+  timesFor(reach: number): number {
+    return timesAt(this.#stored?.reach, reach);
   }
 
   comparedBy(efSearch: number): number {
-    const steps = this.#stored?.curves.flat().sort((a, b) => a.efSearch - b.efSearch) ?? [];
+    const steps =
+      this.#stored?.curves
+        .slice(1)
+        .flat()
+        .sort((a, b) => a.efSearch - b.efSearch) ?? [];
     const after = steps.findIndex((step) => step.efSearch >= efSearch);
     const [low, high] =
       after < 0 ? steps.slice(-2) : after === 0 ? [undefined, undefined] : steps.slice(after - 1, after + 1);
@@ -128,7 +100,7 @@ export class RecallModel implements SearchCosts {
   /** What was measured for queries by default, of stored vectors. */
   get latest(): (Recall & { readonly measuredAt: number }) | undefined {
     const table = this.#stored;
-    const curve = table?.curves[0];
+    const curve = table?.curvesAgain[0];
     if (!table || !curve || this.#isInherited) return undefined;
     const efSearch = efOn(curve, 0.95);
     const step = curve.find((each) => each.efSearch >= efSearch) ?? curve.at(-1);
@@ -137,7 +109,8 @@ export class RecallModel implements SearchCosts {
     return { ...recall, measuredAt: table.measuredAt };
   }
 
-  #efOf({ curves, indexed }: Table, recallTarget: number, topK: number): number {
+  #efOf({ indexed, ...table }: Table, { recallTarget, topK, again }: EfOptions): number {
+    const curves = again ? table.curvesAgain : table.curves;
     const growth = Math.max(1, this.#indexed / Math.max(1, indexed)) ** EF_GROWTH_EXPONENT;
     const above = curves.findIndex((curve) => topOf(curve) >= topK);
     const curve = curves[above < 0 ? curves.length - 1 : above];
@@ -148,10 +121,16 @@ export class RecallModel implements SearchCosts {
     const lower = curves[above - 1] ?? curve;
     const lowerEf = efOn(lower, recallTarget);
     const proportional = (lowerEf * topK) / topOf(lower);
-    if (!Number.isFinite(efSearch)) return growth * proportional;
+    if (!Number.isFinite(lowerEf) || !Number.isFinite(efSearch)) return growth * Math.min(proportional, efSearch);
     const part = Math.log(topK / topOf(lower)) / Math.log(topOf(curve) / topOf(lower));
     return growth * Math.min(proportional, lowerEf ** (1 - part) * efSearch ** part);
   }
+}
+
+interface EfOptions {
+  readonly recallTarget: number;
+  readonly topK: number;
+  readonly again: boolean;
 }
 
 function topOf(curve: readonly Step[]): number {
@@ -170,71 +149,11 @@ function efOn(curve: readonly Step[], wanted: number): number {
   if (!before) return step.low >= recallTarget ? step.efSearch : Number.POSITIVE_INFINITY;
   const part = Math.log(missed(before) / (1 - recallTarget)) / Math.log(missed(before) / missed(step));
   const efSearch = before.efSearch * (step.efSearch / before.efSearch) ** part;
-  return efSearch <= step.efSearch * (step.low >= RECALL_MEASURED_MAX ? EF_CONTINUED_MAX : 1)
-    ? efSearch
-    : Number.POSITIVE_INFINITY;
+  return efSearch <= step.efSearch * EF_CONTINUED_MAX ? efSearch : Number.POSITIVE_INFINITY;
 }
 
 function missed({ low }: Step): number {
   return 1 - low;
-}
-
-async function measureTable(graph: SearchableGraph, queries: RecallQueries, signal?: AbortSignal): Promise<Table> {
-  const { indexed, deleted } = graph.stats();
-  const wanted = MEASURED.filter(({ topK }) => topK <= MEASURED[0].topK || topK * 4 <= indexed);
-  const batches: { queries: RecallQueries; truth: Truth }[] = [];
-  for (const batch of batchesOf(queries)) {
-    signal?.throwIfAborted();
-    const before = batches.reduce((total, { queries: { data } }) => total + data.length, 0);
-    const topK = Math.max(...wanted.filter((each) => each.queries > before).map((each) => each.topK), 1);
-    batches.push({ queries: batch, truth: await searchExactly(graph, batch, { topK }) });
-    await setImmediate();
-  }
-  const curves: Step[][] = [];
-  for (const { topK, queries: count } of wanted) {
-    const used = batches.slice(0, Math.ceil(count / (batches[0]?.queries.data.length ?? 1)));
-    const curve: Step[] = [];
-    for (let ef = topK; ; ef *= EF_STEP) {
-      const step = await measureStep(graph, used, {
-        topK,
-        efSearch: Math.round(ef),
-        least: curve.at(-1)?.low ?? 0,
-        signal,
-      });
-      curve.push(step);
-      if (step.low >= RECALL_MEASURED_MAX || step.compared > indexed * WALK_SHARE_MAX || step.efSearch > EF_MAX) break;
-    }
-    curves.push(curve);
-  }
-  return { curves, indexed, deleted, measuredAt: Date.now() };
-}
-
-/** Well within what the native search takes. */
-const EF_MAX = 20_000;
-
-async function measureStep(
-  graph: SearchableGraph,
-  batches: readonly { queries: RecallQueries; truth: Truth }[],
-  { topK, efSearch, least, signal }: { topK: number; efSearch: number; least: number; signal: AbortSignal | undefined },
-): Promise<Step> {
-  const shares: number[] = [];
-  let compared = 0;
-  for (const { queries, truth } of batches) {
-    signal?.throwIfAborted();
-    const found = await searchGraph(graph, queries, { topK, efSearch });
-    shares.push(...sharesFound(truth, found, topK));
-    compared += sum(found.compared);
-    await setImmediate();
-  }
-  const recall = recallOf(shares);
-  const low = Math.min(recall.recall - STANDARD_ERRORS * standardError(shares), 1 - 1 / (shares.length * topK + 1));
-  return { ...recall, topK, efSearch, low: Math.max(low, least), compared: compared / Math.max(1, shares.length) };
-}
-
-export function standardError(values: readonly number[]): number {
-  if (values.length < 2) return 1;
-  const center = mean(values);
-  return Math.sqrt(mean(values.map((value) => (value - center) ** 2)) / (values.length - 1));
 }
 
 /** Distances grow with this power of ef_search, on data of many kinds. */

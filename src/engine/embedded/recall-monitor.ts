@@ -1,11 +1,21 @@
 import { hasBit, ordinalsOf } from "../../filter/bitmap.ts";
 import type { Recall } from "../engine.ts";
-import { mean, measureRecall, recallOf, type SearchableGraph, sampleQueries } from "./recall.ts";
-import { MODEL_QUERIES, RecallModel, standardError } from "./recall-model.ts";
+import {
+  mean,
+  measureRecall,
+  recallOf,
+  type SearchAgain,
+  type SearchableGraph,
+  sampleQueries,
+  standardError,
+} from "./recall.ts";
+import { RecallModel } from "./recall-model.ts";
+import { MODEL_QUERIES } from "./recall-table.ts";
 
 /** What of a set of vectors is measured. */
 export interface MeasuredSet {
   readonly graph: Pick<SearchableGraph, "search" | "stats" | "get">;
+  readonly metric: SearchableGraph["metric"];
   /** Bitmaps of ordinals. */
   readonly live: Uint32Array;
   readonly withData: Uint32Array;
@@ -24,9 +34,10 @@ export interface AnsweredQuery {
   readonly topK: number;
   readonly efSearch: number;
   readonly recallTarget: number;
+  readonly again?: SearchAgain;
 }
 
-interface Sample extends AnsweredQuery {
+interface Sample extends Omit<AnsweredQuery, "again"> {
   readonly recall: number;
 }
 
@@ -47,7 +58,8 @@ const Z_95_ONE_SIDED = 1.645;
 export class RecallMonitor {
   readonly model = new RecallModel();
   readonly #graph: SearchableGraph;
-  readonly #random: () => number;
+  /** In [0, 1). */
+  readonly random: () => number;
   readonly #sampleEvery: number;
   readonly #closed = new AbortController();
   #samples: Sample[] = [];
@@ -58,9 +70,10 @@ export class RecallMonitor {
   #running: Promise<void> | undefined;
 
   constructor(set: MeasuredSet, { random = Math.random, sampleEvery = SAMPLE_EVERY }: RecallMonitorOptions = {}) {
-    this.#random = random;
+    this.random = random;
     this.#sampleEvery = sampleEvery;
     this.#graph = {
+      metric: set.metric,
       search: (queries, options) => set.graph.search(queries, options),
       stats: () => set.graph.stats(),
       get: (ordinal) => set.graph.get(ordinal),
@@ -94,7 +107,7 @@ export class RecallMonitor {
   noticeQuery(query: AnsweredQuery): void {
     if (this.#running || this.#closed.signal.aborted) return;
     const isFirst = this.#sampled < FIRST_SAMPLES;
-    if (!isFirst && this.#random() * this.#sampleEvery >= 1) return;
+    if (!isFirst && this.random() * this.#sampleEvery >= 1) return;
     this.#start(() => this.#repeat(query));
   }
 
@@ -120,13 +133,13 @@ export class RecallMonitor {
   }
 
   async #measureStored(): Promise<void> {
-    const queries = sampleQueries(this.#graph, MODEL_QUERIES, this.#random);
+    const queries = sampleQueries(this.#graph, MODEL_QUERIES, this.random);
     if (queries.data.length > 0) await this.model.measure(this.#graph, queries, { signal: this.#closed.signal });
   }
 
-  async #repeat({ data, topK, efSearch, recallTarget }: AnsweredQuery): Promise<void> {
+  async #repeat({ data, topK, efSearch, recallTarget, again }: AnsweredQuery): Promise<void> {
     this.#sampled++;
-    const { recall } = await measureRecall(this.#graph, { data: [data] }, { topK, efSearch });
+    const { recall } = await measureRecall(this.#graph, { data: [data] }, { topK, efSearch, again });
     const most = Math.min(SAMPLES_MAX, Math.max(SAMPLES_MIN, Math.floor(SAMPLE_BYTES_MAX / data.byteLength)));
     this.#samples.push({ data: data.slice(), topK, efSearch, recallTarget, recall });
     this.#samples.splice(0, this.#samples.length - most);

@@ -1,9 +1,11 @@
 import { setImmediate } from "node:timers/promises";
 import type { GraphStats, SearchOptions, SearchResults } from "../../../native/hnsw.ts";
-import type { Recall, RecallMeasurement } from "../engine.ts";
+import type { DistanceMetric, Recall, RecallMeasurement } from "../engine.ts";
+import { REACH_RANK, reachOf, walkedFor } from "./reach.ts";
 
 /** What recall is measured on: the graph of one set of vectors, with its unindexed tail. */
 export interface SearchableGraph {
+  readonly metric: DistanceMetric;
   search(queries: Float32Array, options: SearchOptions): Promise<SearchResults>;
   stats(): GraphStats;
   /** As it is held, normalised for cosine; undefined when it is not live or has no data. */
@@ -26,15 +28,24 @@ export interface MeasuredSearch {
   readonly allowed?: Uint32Array | undefined;
 }
 
+/** What a walk through the graph tells about its query. */
+export interface Walked {
+  readonly compared: number;
+  /** Undefined when too few were found to tell. */
+  readonly reach: number | undefined;
+}
+
+export type SearchAgain = (
+  walked: Walked,
+) => { readonly exact: true } | { readonly exact: false; readonly efSearch: number } | undefined;
+
 export interface MeasureOptions extends MeasuredSearch {
   /** True: queries of this kind are answered by comparing everything, so that there is nothing to measure but that. */
   readonly exact?: boolean;
   /** As in SearchOptions of native/hnsw.ts. */
   readonly visitBudget?: number | undefined;
-  /** Says how a query is searched again for which so many vectors were compared; undefined: its answer stands. */
-  readonly again?: (
-    compared: number,
-  ) => { readonly exact: true } | { readonly exact: false; readonly efSearch: number } | undefined;
+  /** Says how a query is searched again; undefined: its answer stands. */
+  readonly again?: SearchAgain | undefined;
   /** Ends the measurement between two batches, with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -67,25 +78,14 @@ export async function measureRecall(
   for (const batch of batchesOf(queries)) {
     signal?.throwIfAborted();
     const truth = await searchExactly(graph, batch, search);
-    const found = exact ? truth.results : await searchGraph(graph, batch, search);
-    const shared = sharesFound(truth, found, search.topK);
-    comparedGraph += sum(found.compared);
-    for (const [i, compared] of exact ? [] : found.compared.entries()) {
-      const next = found.exact[i] === 1 ? undefined : again?.(compared);
-      if (!next) continue;
-      const one = {
-        data: batch.data.slice(i, i + 1),
-        ...(batch.without && { without: batch.without.slice(i, i + 1) }),
-      };
-      const oneTruth = await searchExactly(graph, one, search);
-      const better = next.exact
-        ? oneTruth.results
-        : await searchGraph(graph, one, { ...search, efSearch: next.efSearch });
-      shared[i] = sharesFound(oneTruth, better, search.topK)[0] ?? 1;
-      comparedGraph += sum(better.compared);
+    const first = exact ? truth : await searchGraph(graph, batch, search);
+    const found = again ? await searchAgain(graph, { queries: batch, first, again, search }) : first;
+    for (const [i, { distances, compared }] of found.entries()) {
+      const exactly = truth[i] as Answer;
+      shares.push(shareFound(exactly.distances, distances, search.topK));
+      comparedGraph += compared;
+      comparedExact += exactly.compared;
     }
-    shares.push(...shared);
-    comparedExact += sum(truth.results.compared);
     await setImmediate();
   }
   const count = Math.max(1, shares.length);
@@ -98,9 +98,43 @@ export async function measureRecall(
   };
 }
 
-/** What exact searches found for a batch of queries. */
-export interface Truth {
-  readonly results: SearchResults;
+interface FirstAnswers {
+  readonly queries: RecallQueries;
+  readonly first: readonly Answer[];
+  readonly again: SearchAgain;
+  readonly search: MeasuredSearch;
+}
+
+async function searchAgain(
+  graph: SearchableGraph,
+  { queries, first, again, search }: FirstAnswers,
+): Promise<readonly Answer[]> {
+  const answers: Answer[] = [];
+  for (const [i, answer] of first.entries()) {
+    const data = queries.data[i] as Float32Array;
+    const distance = answer.distances[REACH_RANK - 1];
+    const reach = distance === undefined ? undefined : reachOf(graph.metric, data, distance);
+    const next = answer.exact ? undefined : again({ compared: answer.compared, reach });
+    if (!next) {
+      answers.push(answer);
+      continue;
+    }
+    const query = { data: [data], ...(queries.without && { without: queries.without.slice(i, i + 1) }) };
+    const [better] = next.exact
+      ? await searchExactly(graph, query, search)
+      : await searchGraph(graph, query, { ...search, efSearch: next.efSearch });
+    answers.push({ ...(better as Answer), compared: answer.compared + (better as Answer).compared });
+  }
+  return answers;
+}
+
+/** What one query found. */
+export interface Answer {
+  /** Nearest first. */
+  readonly distances: Float32Array;
+  readonly compared: number;
+  /** True when every eligible vector was compared. */
+  readonly exact: boolean;
 }
 
 /** Small, so that a user's search waits little behind it, and no less than what native scans compare side by side. */
@@ -115,46 +149,49 @@ export function batchesOf({ data, without }: RecallQueries): RecallQueries[] {
   return batches;
 }
 
-export async function searchExactly(
+export function searchExactly(
   graph: SearchableGraph,
   queries: RecallQueries,
   { topK, allowed }: Pick<MeasuredSearch, "topK" | "allowed">,
-): Promise<Truth> {
-  return { results: await search(graph, queries, { k: topK, exact: true, ...(allowed && { allowed }) }) };
+): Promise<Answer[]> {
+  return search(graph, queries, { k: topK, exact: true, ...(allowed && { allowed }) });
 }
 
 export function searchGraph(
   graph: SearchableGraph,
   queries: RecallQueries,
   { topK, efSearch, allowed, visitBudget }: MeasuredSearch & Pick<MeasureOptions, "visitBudget">,
-): Promise<SearchResults> {
+): Promise<Answer[]> {
   const limits = { ...(allowed && { allowed }), ...(visitBudget !== undefined && { visitBudget }) };
-  return search(graph, queries, { k: topK, efSearch, ...limits });
+  const k = walkedFor({ topK, efSearch, filtered: allowed !== undefined });
+  return search(graph, queries, { k, efSearch, ...limits });
 }
 
-function search(graph: SearchableGraph, { data, without }: RecallQueries, options: SearchOptions) {
+async function search(
+  graph: SearchableGraph,
+  { data, without }: RecallQueries,
+  options: SearchOptions,
+): Promise<Answer[]> {
   const dimension = data[0]?.length ?? 0;
   const all = new Float32Array(data.length * dimension);
   for (const [i, query] of data.entries()) all.set(query, i * dimension);
-  return graph.search(all, { ...options, ...(without && { without: Uint32Array.from(without) }) });
+  return answersOf(await graph.search(all, { ...options, ...(without && { without: Uint32Array.from(without) }) }));
 }
 
-/** For each query the share of its exact topK that was found; `truth` may hold more than topK. */
-export function sharesFound(truth: Truth, found: SearchResults, topK: number): number[] {
-  let exactAt = 0;
-  let foundAt = 0;
-  return Array.from(truth.results.counts, (exactCount, query) => {
-    const foundCount = found.counts[query] ?? 0;
-    const wanted = Math.min(topK, exactCount);
-    const farthest = truth.results.distances[exactAt + wanted - 1] ?? 0;
-    let hits = 0;
-    for (let i = 0; i < Math.min(foundCount, wanted); i++) {
-      if ((found.distances[foundAt + i] ?? Number.POSITIVE_INFINITY) <= farthest) hits++;
-    }
-    exactAt += exactCount;
-    foundAt += foundCount;
-    return wanted === 0 ? 1 : hits / wanted;
+function answersOf({ counts, distances, compared, exact }: SearchResults): Answer[] {
+  let at = 0;
+  return Array.from(counts, (count, i) => {
+    at += count;
+    return { distances: distances.subarray(at - count, at), compared: compared[i] ?? 0, exact: exact[i] === 1 };
   });
+}
+
+/** The share of the exact topK that was found; `exact` may hold more. Both nearest first. */
+export function shareFound(exact: Float32Array, found: Float32Array, topK: number): number {
+  const wanted = Math.min(topK, exact.length);
+  const farthest = exact[wanted - 1] ?? 0;
+  const hits = found.subarray(0, wanted).filter((distance) => distance <= farthest).length;
+  return wanted === 0 ? 1 : hits / wanted;
 }
 
 /** The mean of the queries' recall, with its 95 % confidence interval. */
@@ -197,6 +234,8 @@ export function mean(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0) / values.length;
 }
 
-export function sum(values: Uint32Array): number {
-  return values.reduce((total, value) => total + value, 0);
+export function standardError(values: readonly number[]): number {
+  if (values.length < 2) return 1;
+  const center = mean(values);
+  return Math.sqrt(mean(values.map((value) => (value - center) ** 2)) / (values.length - 1));
 }

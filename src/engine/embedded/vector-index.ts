@@ -53,6 +53,8 @@ export interface VectorIndexOptions {
   readonly builder: GraphBuilder;
   readonly usage: Usage;
   readonly changeBudget: ChangeBudget;
+  /** As in EmbeddedEngineOptions. */
+  readonly random: (() => number) | undefined;
   /** Hears why the stored vectors cannot be read; the index then fails every call. */
   readonly onLoadError: (error: unknown) => void;
 }
@@ -77,7 +79,7 @@ export class VectorIndex {
   #gone: QuiverError | undefined;
 
   /** Starts loading what is stored; every operation waits for it. */
-  constructor({ record, columnFamily, store, builder, usage, changeBudget, onLoadError }: VectorIndexOptions) {
+  constructor({ record, columnFamily, store, builder, usage, changeBudget, random, onLoadError }: VectorIndexOptions) {
     this.#record = record;
     this.#config = configOf(record);
     this.columnFamily = columnFamily;
@@ -88,7 +90,7 @@ export class VectorIndex {
       allowsSparse: record.distanceMetric === "dot_product",
     });
     this.#records = records;
-    this.#partitions = new Partitions(records, () => this.#config);
+    this.#partitions = new Partitions(records, () => this.#config, random);
     this.#changes = new ChangeLog({
       store,
       columnFamily,

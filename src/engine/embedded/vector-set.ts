@@ -7,7 +7,7 @@ import {
 } from "../../../native/hnsw.ts";
 import { clearBit, hasBit, setBit, wordsFor } from "../../filter/bitmap.ts";
 import type { Filter } from "../../filter/filter.ts";
-import type { Metadata, SparseData, VectorInput } from "../engine.ts";
+import type { DistanceMetric, Metadata, SparseData, VectorInput } from "../engine.ts";
 import { MetadataIndex } from "./metadata-index.ts";
 import { RecallMonitor } from "./recall-monitor.ts";
 import { SparseIndex } from "./sparse-index.ts";
@@ -26,6 +26,8 @@ const KEY_OVERHEAD_BYTES = 64;
 
 export interface VectorSetOptions extends GraphOptions {
   readonly nonFilterableKeys: readonly string[];
+  /** Picks what recall is measured with: in [0, 1). Default Math.random. */
+  readonly random?: (() => number) | undefined;
 }
 
 /** A vector that is stored, as memory needs it. */
@@ -71,6 +73,7 @@ export interface DenseFound {
  */
 export class VectorSet {
   readonly dimension: number;
+  readonly metric: DistanceMetric;
   /** What its graph finds at which price. */
   readonly recall: RecallMonitor;
   readonly #m: number | undefined;
@@ -91,10 +94,11 @@ export class VectorSet {
   #removals = 0;
   #disposed = false;
 
-  constructor({ nonFilterableKeys, ...options }: VectorSetOptions) {
-    this.#graph = createGraph(options);
-    this.recall = new RecallMonitor(this);
+  constructor({ nonFilterableKeys, random, ...options }: VectorSetOptions) {
     this.dimension = options.dimension;
+    this.metric = options.metric;
+    this.#graph = createGraph(options);
+    this.recall = new RecallMonitor(this, random && { random });
     this.#m = options.m;
     this.#efConstruction = options.efConstruction;
     this.#metadata = new MetadataIndex(nonFilterableKeys);

@@ -2,9 +2,13 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type IndexService, IndexState } from "../../../gen/quiver/v1/index_service_pb.ts";
 import type { IndexStats } from "../../engine/engine.ts";
+import { shuttingDown } from "../../errors.ts";
 import type { Service } from "../../service/service.ts";
+import { callKey } from "../call.ts";
 import { assertDataType, fromFloats, fromMetric, fromStruct, toIndex } from "../convert.ts";
 import { fromSearch } from "../convert-query.ts";
+import { endOfCall } from "../end-of-call.ts";
+import { untilAborted } from "../until-aborted.ts";
 
 export function indexService({ indexes, recall }: Service): Partial<ServiceImpl<typeof IndexService>> {
   return {
@@ -63,13 +67,20 @@ export function indexService({ indexes, recall }: Service): Partial<ServiceImpl<
         state: STATES[stats.state],
       };
     },
-    async measureRecall(request) {
-      const { meanComparedGraph, meanComparedExact, ...measured } = await recall.measure({
+    async measureRecall(request, context) {
+      const { shutdown } = context.values.get(callKey);
+      const measuring = recall.measure({
         ...request,
         queries: request.queries.map(({ float32 }) => fromFloats(float32)),
         filter: fromStruct(request.filter),
         search: fromSearch(request.search),
+        signal: endOfCall(context),
       });
+      const { meanComparedGraph, meanComparedExact, ...measured } = await untilAborted(
+        measuring,
+        shutdown,
+        shuttingDown,
+      );
       return { ...measured, meanComparedGraph, meanComparedExact, queryCount: BigInt(measured.queryCount) };
     },
   };

@@ -6,6 +6,7 @@ import type { ImportPart } from "../../service/import-run.ts";
 import type { Service } from "../../service/service.ts";
 import { callKey } from "../call.ts";
 import { fromOnDuplicate, fromStruct, toProjection, toVector, toVectorInput } from "../convert.ts";
+import { endOfCall } from "../end-of-call.ts";
 import { toStatus } from "../error.ts";
 import { readUntilAborted } from "../until-aborted.ts";
 
@@ -14,7 +15,7 @@ export function vectorStreams({ streams }: Service): Partial<ServiceImpl<typeof 
   return {
     async importVectors(requests, context) {
       const parts = toParts(untilEnded(requests, context), context.values.get(callKey).lease);
-      const result = await streams.import(parts, endOf(context));
+      const result = await streams.import(parts, endOfCall(context));
       return {
         lsn: BigInt(result.lsn),
         putCount: BigInt(result.putCount),
@@ -63,14 +64,9 @@ function toWatchResponse({ lsn, change }: WatchEvent) {
   return { lsn: BigInt(lsn), change: { change: oneof } };
 }
 
-/** Aborted when the call or the server ends. */
-function endOf(context: HandlerContext): AbortSignal {
-  return AbortSignal.any([context.signal, context.values.get(callKey).shutdown]);
-}
-
 function untilEnded<T>(items: AsyncIterable<T>, context: HandlerContext): AsyncIterable<T> {
   const { shutdown } = context.values.get(callKey);
-  return readUntilAborted(items, endOf(context), (cause) =>
+  return readUntilAborted(items, endOfCall(context), (cause) =>
     shutdown.aborted ? shuttingDown() : new QuiverError("CANCELLED", "The stream was ended by its client", { cause }),
   );
 }
