@@ -244,6 +244,26 @@ export function engineSuite(name: string, open: OpenEngine): void {
     assert.ok(byGraph > 50, `${byGraph} of 100 queries walked the graph`);
   });
 
+  test(`${name}: a query by key finds what lies on all sides of its vector`, async (t) => {
+    const { engine } = await open(t);
+    await createBucket(engine, "b");
+    await engine.createIndex(index("b", "i", { dimension: 2, distanceMetric: "euclidean" }));
+    for (let from = 0; from < 10_000; from += 1000) {
+      const vectors = Array.from({ length: 1000 }, (_, i) => vector(`v${from + i}`, [1, from + i]));
+      await engine.putVectors(partition("b", "i"), vectors);
+    }
+    await until(async () => (await engine.indexStats({ bucket: "b", index: "i" })).state === "ready");
+    const near = (key: number) => [1, 2, 3, 4, 5].flatMap((by) => [`v${key - by}`, `v${key + by}`]).sort();
+    for (const key of [5_000, 1_234, 8_765]) {
+      const query = { ...exactly(Float32Array.of(), 10), target: { kind: "key", key: `v${key}` } } as const;
+      for (const search of [query.search, { kind: "ef_search", efSearch: 50 }] as const) {
+        const { vectors, plan } = await engine.queryVectors(partition("b", "i"), { ...query, search });
+        assert.equal(plan.strategy, search.kind === "exact" ? "exact" : "graph");
+        assert.deepEqual(vectors.map((each) => each.key).sort(), near(key));
+      }
+    }
+  });
+
   test(`${name}: queries beside overwrites always find the key that is overwritten`, async (t) => {
     const { engine } = await open(t);
     await createBucket(engine, "b");

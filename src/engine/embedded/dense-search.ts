@@ -34,9 +34,6 @@ export interface SearchAnswer {
 /** What the native search allows. */
 const SEARCH_K_MAX = 20_000;
 
-/** No ordinal: nothing is left out. */
-const NOBODY = 0xffff_ffff;
-
 /** Searches the data of one set, by graph or exactly, whichever should compare fewer vectors. */
 export async function searchDense(set: VectorSet, request: SearchRequest): Promise<SearchAnswer> {
   const planned = planRequest(set, request);
@@ -108,27 +105,28 @@ async function searchOne(set: VectorSet, request: SearchRequest, plan: SearchPla
   return result as DenseFound;
 }
 
-function searchTogether(
+/**
+ * A key that is left out is searched for as one more result and dropped: a walk must go through its node, which may be
+ * the only way from one side of it to the other.
+ */
+async function searchTogether(
   set: VectorSet,
   { requests, plan, k }: { readonly requests: readonly SearchRequest[]; readonly plan: SearchPlan; readonly k: number },
 ): Promise<DenseFound[]> {
   const queries = new Float32Array(requests.length * set.dimension);
   for (const [i, { target }] of requests.entries()) queries.set(target.data ?? [], i * set.dimension);
   const allowed = requests[0]?.allowed;
-  const hidden = requests.some(({ target }) => target.except !== undefined);
-  const without = hidden ? Uint32Array.from(requests, ({ target }) => exceptedBy(set, target) ?? NOBODY) : undefined;
+  const leavesOut = requests.some(({ target }) => target.except !== undefined);
   const options: SearchOptions = {
-    k,
+    k: Math.min(leavesOut ? k + 1 : k, SEARCH_K_MAX),
     ...(allowed && { allowed }),
-    ...(without && { without }),
     ...(plan.exact ? { exact: true } : { efSearch: plan.efSearch, visitBudget: plan.visitBudget }),
   };
-  return set.search(queries, options);
-}
-
-/** The ordinal that is left out of the answers to a target. */
-export function exceptedBy(set: VectorSet, { except }: Target): number | undefined {
-  return except === undefined ? undefined : set.ordinalOf(except);
+  const results = await set.search(queries, options);
+  return results.map((result, i) => {
+    const except = requests[i]?.target.except;
+    return { ...result, found: result.found.filter(({ key }) => key !== except).slice(0, k) };
+  });
 }
 
 /** For exact answers one more than asked for, to see whether ties go on. */
