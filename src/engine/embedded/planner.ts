@@ -53,7 +53,7 @@ export function planSearch(input: PlanInput): SearchPlan {
 }
 
 /** A walk that compares so many times what was expected has gone through vectors that the filter does not allow. */
-const UNEXPECTED = 4;
+const UNEXPECTED = 3;
 /** So many times the candidates cost so many times as much. */
 const EF_AGAIN = 2.5;
 const AGAIN_COSTS = 2;
@@ -63,7 +63,7 @@ const AGAIN_COSTS = 2;
  * where the answer lies farther away than those the graph was measured with, the walk has to keep as many more candidates
  * as such a query needs. With one: where what it allows lies far away from the query, the walk ends at the border of it,
  * and has to keep more. Of 100,000 clustered vectors of which the half on the other side is allowed, at the target 0.99,
- * walks find 0.993 when they compare up to 4 times what was expected, 0.94 when they compare more, and 0.98 with 2.5
+ * walks find 0.993 when they compare 2.5-4 times what was expected, 0.94 when they compare more, and 0.98 with 2.5
  * times the candidates.
  */
 export function planAgain(plan: SearchPlan, { compared, reach }: Walked, input: PlanInput): SearchPlan | undefined {
