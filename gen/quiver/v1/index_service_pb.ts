@@ -531,7 +531,10 @@ export const IndexBytesSchema: GenMessage<IndexBytes> = /*@__PURE__*/
   messageDesc(file_quiver_v1_index_service, 12);
 
 /**
- * The recall of an index, as the server last measured it.
+ * The recall of an index, as the server last measured it on the namespace with the largest graph: with the last queries
+ * by vector and without a filter that it repeated exactly (the first 128, and one of 1,000 after), once there are 30 of
+ * one top_k; before, with stored vectors. Queries by key, with a filter, or with another search than recall_target are
+ * not repeated: MeasureRecall measures those.
  *
  * @generated from message quiver.v1.IndexRecall
  */
