@@ -2,7 +2,7 @@ import type { Engine } from "../engine/engine.ts";
 import { Admin } from "./admin.ts";
 import { Buckets } from "./buckets.ts";
 import { Indexes } from "./indexes.ts";
-import { Jobs } from "./jobs.ts";
+import { Jobs } from "./jobs/jobs.ts";
 import type { ArnScope } from "./names.ts";
 import { Namespaces } from "./namespaces.ts";
 import { Policies } from "./policies.ts";

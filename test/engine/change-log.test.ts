@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ABSENT } from "../../native/rocksdb.ts";
-import { ChangeLog, type ChangeLogOptions } from "../../src/engine/embedded/change-log.ts";
-import { ChangeBudget } from "../../src/engine/embedded/change-ring.ts";
+import { ChangeLog, type ChangeLogOptions } from "../../src/engine/embedded/changes/change-log.ts";
+import { ChangeBudget } from "../../src/engine/embedded/changes/change-ring.ts";
 import { utf8, valueAt } from "../../src/engine/embedded/layout.ts";
 import { Store } from "../../src/engine/embedded/store.ts";
 import type { Vector, WatchEvent } from "../../src/engine/engine.ts";

@@ -1,13 +1,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { SearchResults } from "../../native/hnsw.ts";
-import { planAgain, planSearch } from "../../src/engine/embedded/planner.ts";
-import { fitReach, timesAt } from "../../src/engine/embedded/reach.ts";
-import { measureRecall, recallOf, type SearchableGraph, sampleQueries } from "../../src/engine/embedded/recall.ts";
-import { RecallModel } from "../../src/engine/embedded/recall-model.ts";
-import { RecallMonitor } from "../../src/engine/embedded/recall-monitor.ts";
-import { MODEL_QUERIES } from "../../src/engine/embedded/recall-table.ts";
-import { VectorSet } from "../../src/engine/embedded/vector-set.ts";
+import { planAgain, planSearch } from "../../src/engine/embedded/reads/planner.ts";
+import { fitReach, timesAt } from "../../src/engine/embedded/recall/reach.ts";
+import {
+  measureRecall,
+  recallOf,
+  type SearchableGraph,
+  sampleQueries,
+} from "../../src/engine/embedded/recall/recall.ts";
+import { RecallModel } from "../../src/engine/embedded/recall/recall-model.ts";
+import { RecallMonitor } from "../../src/engine/embedded/recall/recall-monitor.ts";
+import { MODEL_QUERIES } from "../../src/engine/embedded/recall/recall-table.ts";
+import { VectorSet } from "../../src/engine/embedded/set/vector-set.ts";
 import { Random } from "../support/random.ts";
 
 const INDEXED = 50_000;

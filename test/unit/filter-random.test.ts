@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { MetadataIndex } from "../../src/engine/embedded/metadata-index.ts";
+import { MetadataIndex } from "../../src/engine/embedded/metadata/metadata-index.ts";
 import type { Metadata, MetadataValue } from "../../src/engine/engine.ts";
 import { clearBit, countBits, hasBit, ordinalsOf, setBit } from "../../src/filter/bitmap.ts";
 import { matches } from "../../src/filter/evaluate.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { JobIds } from "../../src/service/job-ids.ts";
+import { JobIds } from "../../src/service/jobs/job-ids.ts";
 
 test("job ids are UUIDs of version 7 in the order in which they were chosen, whatever the clock does", () => {
   const ids = new JobIds();

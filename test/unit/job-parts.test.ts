@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Metadata, VectorInput } from "../../src/engine/engine.ts";
 import { QuiverError } from "../../src/errors.ts";
-import { decodePart, JobPart, type JobVector } from "../../src/service/job-parts.ts";
+import { decodePart, JobPart, type JobVector } from "../../src/service/jobs/job-parts.ts";
 import { Random } from "../support/random.ts";
 
 const KEYS = ["k", "ü\u{10ffff}", "a\0b", "__proto__", "x".repeat(1_024)];

@@ -10,9 +10,9 @@ import type {
   VectorInput,
 } from "../../src/engine/engine.ts";
 import { QuiverError, type Reason } from "../../src/errors.ts";
-import { FinishedJobs } from "../../src/service/finished-jobs.ts";
-import { Job } from "../../src/service/job.ts";
-import { Jobs, type JobsOptions } from "../../src/service/jobs.ts";
+import { FinishedJobs } from "../../src/service/jobs/finished-jobs.ts";
+import { Job } from "../../src/service/jobs/job.ts";
+import { Jobs, type JobsOptions } from "../../src/service/jobs/jobs.ts";
 import { LIMITS } from "../../src/service/limits.ts";
 import { Rates } from "../../src/service/rates.ts";
 import { until } from "../support/until.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { LargeMap } from "../../src/engine/embedded/large-map.ts";
-import { OrdinalSet } from "../../src/engine/embedded/ordinal-set.ts";
+import { LargeMap } from "../../src/engine/embedded/metadata/large-map.ts";
+import { OrdinalSet } from "../../src/engine/embedded/metadata/ordinal-set.ts";
 import { countBits, intersect, ordinalsOf, uniteDifference } from "../../src/filter/bitmap.ts";
 import { Random } from "../support/random.ts";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { SetLoader } from "../../src/engine/embedded/set-loader.ts";
-import { VectorSet } from "../../src/engine/embedded/vector-set.ts";
+import { SetLoader } from "../../src/engine/embedded/set/set-loader.ts";
+import { VectorSet } from "../../src/engine/embedded/set/vector-set.ts";
 import type { Metadata } from "../../src/engine/engine.ts";
 
 const key = "k";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { SparseIndex } from "../../src/engine/embedded/sparse-index.ts";
+import { SparseIndex } from "../../src/engine/embedded/sparse/sparse-index.ts";
 import type { SparseData } from "../../src/engine/engine.ts";
 import { ordinalsOf } from "../../src/filter/bitmap.ts";
 import { Random } from "../support/random.ts";

@@ -25,11 +25,11 @@ import type {
   WriteOptions,
 } from "../engine.ts";
 import { Catalog, type IndexRecord } from "./catalog.ts";
-import { ChangeBudget } from "./change-ring.ts";
-import { GraphBuilder } from "./graph-builder.ts";
+import { ChangeBudget } from "./changes/change-ring.ts";
+import { beginLog } from "./changes/logged-changes.ts";
 import { EmbeddedJobStore } from "./job-store.ts";
 import { FORMAT_VERSION } from "./layout.ts";
-import { beginLog } from "./logged-changes.ts";
+import { GraphBuilder } from "./set/graph-builder.ts";
 import { readFailed, Store } from "./store.ts";
 import { assertIndexRoom, NO_QUOTAS, SERVER, Usage } from "./usage.ts";
 import { VectorIndex } from "./vector-index.ts";

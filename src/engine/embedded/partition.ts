@@ -1,5 +1,5 @@
-import { SetLoader } from "./set-loader.ts";
-import { type HeldVector, type MetadataChange, VectorSet, type VectorSetOptions } from "./vector-set.ts";
+import { SetLoader } from "./set/set-loader.ts";
+import { type HeldVector, type MetadataChange, VectorSet, type VectorSetOptions } from "./set/vector-set.ts";
 
 /** Vectors that a new set's graph may lack more than the old one's when it takes its place. */
 const LATE_VECTORS = 1_000;

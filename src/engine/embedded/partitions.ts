@@ -2,7 +2,7 @@ import { QuiverError } from "../../errors.ts";
 import type { Index, IndexRef } from "../engine.ts";
 import { Partition } from "./partition.ts";
 import type { Records } from "./records.ts";
-import { SetLoader } from "./set-loader.ts";
+import { SetLoader } from "./set/set-loader.ts";
 import { readFailed } from "./store.ts";
 
 /** The namespaces of one index. */

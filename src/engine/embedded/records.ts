@@ -26,8 +26,8 @@ import {
   valueAt,
 } from "./layout.ts";
 import { scanRange } from "./scan.ts";
-import type { SetLoader } from "./set-loader.ts";
-import { bytesOfSparse } from "./vector-set.ts";
+import type { SetLoader } from "./set/set-loader.ts";
+import { bytesOfSparse } from "./set/vector-set.ts";
 
 /** Metadata records read per turn while listing. */
 const LIST_CHUNK_RECORDS = 1_000;

@@ -24,19 +24,19 @@ import type {
   WriteOptions,
 } from "../engine.ts";
 import type { IndexRecord } from "./catalog.ts";
-import { ChangeLog } from "./change-log.ts";
-import type { ChangeBudget } from "./change-ring.ts";
-import type { GraphBuilder } from "./graph-builder.ts";
-import { exportParts, type ListPage, listPage } from "./listing.ts";
-import { measurePartition } from "./measure.ts";
+import { ChangeLog } from "./changes/change-log.ts";
+import type { ChangeBudget } from "./changes/change-ring.ts";
 import type { Partition } from "./partition.ts";
 import { namespaceNotFound, Partitions } from "./partitions.ts";
-import { Queries } from "./queries.ts";
+import { exportParts, type ListPage, listPage } from "./reads/listing.ts";
+import { Queries } from "./reads/queries.ts";
+import { measurePartition } from "./recall/measure.ts";
 import { Records } from "./records.ts";
-import { RememberedWrites } from "./remembered-writes.ts";
+import type { GraphBuilder } from "./set/graph-builder.ts";
 import { readFailed, type Store } from "./store.ts";
 import type { Usage } from "./usage.ts";
-import { PartitionGone, Writes } from "./writes.ts";
+import { RememberedWrites } from "./writes/remembered-writes.ts";
+import { PartitionGone, Writes } from "./writes/writes.ts";
 
 /** When a filter matches no more, its vectors are listed key by key instead of reading the metadata of all. */
 const CANDIDATES_MAX = 10_000;

@@ -1,0 +1,92 @@
+import { QuiverError } from "../../../errors.ts";
+import type { Partition } from "../partition.ts";
+import { SetRebuilder } from "./set-rebuilder.ts";
+
+/** Vectors moved before the next partition gets its turn. */
+const TURN_VECTORS = 2_000;
+
+/** Bytes of vectors in one unindexed tail above which puts wait: a scan of them takes some 50 ms on two cores. */
+const TAIL_BYTES_MAX = 1024 ** 3;
+const ROOM_WAIT_MS = 5_000;
+
+/** Builds the graphs of all partitions in the background, one at a time, each on all cores, in turns. */
+export class GraphBuilder {
+  readonly #waiting = new Set<Partition>();
+  readonly #onError: (error: unknown, partition: Partition) => void;
+  readonly #rebuilder: SetRebuilder;
+  #running: Promise<void> | undefined;
+  #turn = Promise.withResolvers<void>();
+  #closed = false;
+
+  /** `onError` hears of a graph that cannot be built; its vectors stay in the unindexed tail, answers stay right. */
+  constructor(onError: (error: unknown, partition: Partition) => void) {
+    this.#onError = onError;
+    this.#rebuilder = new SetRebuilder((partition) => this.notice(partition), onError);
+  }
+
+  /** Looks at a partition whose vectors have changed. */
+  notice(partition: Partition): void {
+    this.#rebuilder.notice(partition);
+    if (this.#closed || !partition.wantsGraph) return;
+    this.#waiting.add(partition);
+    this.#running ??= this.#run();
+  }
+
+  /**
+   * Back-pressure: waits while the unindexed tail of a partition is too long for exact scans, and throws INGEST_BACKLOG
+   * when building does not catch up in time.
+   */
+  async waitForRoom(partition: Partition): Promise<void> {
+    if (this.#hasRoom(partition)) return;
+    const deadline = AbortSignal.timeout(ROOM_WAIT_MS);
+    const timeout = new Promise<void>((resolve) => deadline.addEventListener("abort", () => resolve()));
+    while (!this.#hasRoom(partition)) {
+      if (deadline.aborted) {
+        throw new QuiverError("INGEST_BACKLOG", "Vectors come faster than the graph is built: wait, then try again", {
+          retryAfterMs: ROOM_WAIT_MS,
+        });
+      }
+      await Promise.race([this.#turn.promise, timeout]);
+    }
+  }
+
+  /** Takes a partition out that is about to be disposed. */
+  forget(partition: Partition): void {
+    this.#waiting.delete(partition);
+    this.#rebuilder.forget(partition);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#waiting.clear();
+    await Promise.all([this.#running, this.#rebuilder.close()]);
+  }
+
+  #hasRoom(partition: Partition): boolean {
+    return this.#closed || !this.#waiting.has(partition) || partition.tailBytes <= TAIL_BYTES_MAX;
+  }
+
+  async #run(): Promise<void> {
+    for (let partition = this.#next(); partition; partition = this.#next()) {
+      try {
+        await partition.buildGraph(TURN_VECTORS);
+        if (!partition.wantsGraph) this.#waiting.delete(partition);
+      } catch (error) {
+        // A partition that was forgotten meanwhile is disposed of: its build ends with an error that means nothing.
+        if (this.#waiting.delete(partition)) this.#onError(error, partition);
+      }
+      this.#turn.resolve();
+      this.#turn = Promise.withResolvers();
+    }
+    this.#running = undefined;
+  }
+
+  /** The partition that waits longest, put behind the others. */
+  #next(): Partition | undefined {
+    const [partition] = this.#waiting;
+    if (!partition) return undefined;
+    this.#waiting.delete(partition);
+    this.#waiting.add(partition);
+    return partition;
+  }
+}
