@@ -1,8 +1,12 @@
 import { type Client, type ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-web";
+import { AdminService } from "../../gen/quiver/v1/admin_service_pb.ts";
 import { BucketService } from "../../gen/quiver/v1/bucket_service_pb.ts";
 import { IndexService } from "../../gen/quiver/v1/index_service_pb.ts";
+import { JobService } from "../../gen/quiver/v1/job_service_pb.ts";
+import { NamespaceService } from "../../gen/quiver/v1/namespace_service_pb.ts";
 import { DataType, DistanceMetric as WireMetric } from "../../gen/quiver/v1/resources_pb.ts";
+import { TagService } from "../../gen/quiver/v1/tag_service_pb.ts";
 import { VectorService } from "../../gen/quiver/v1/vector_service_pb.ts";
 import { fromInput, fromQuery, fromUpdate, toError, toPlan, toScored, toVector } from "./convert.ts";
 import type {
@@ -39,12 +43,20 @@ export class Quiver {
   /** The generated clients, for what has no method here. */
   readonly buckets: Client<typeof BucketService>;
   readonly indexes: Client<typeof IndexService>;
+  readonly namespaces: Client<typeof NamespaceService>;
   readonly vectors: Client<typeof VectorService>;
+  readonly jobs: Client<typeof JobService>;
+  readonly tags: Client<typeof TagService>;
+  readonly admin: Client<typeof AdminService>;
 
   constructor({ url = DEFAULT_URL, transport = overFetch(url) }: QuiverOptions = {}) {
     this.buckets = createClient(BucketService, transport);
     this.indexes = createClient(IndexService, transport);
+    this.namespaces = createClient(NamespaceService, transport);
     this.vectors = createClient(VectorService, transport);
+    this.jobs = createClient(JobService, transport);
+    this.tags = createClient(TagService, transport);
+    this.admin = createClient(AdminService, transport);
   }
 
   /** A vector bucket by its name; it need not exist yet. */
