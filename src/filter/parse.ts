@@ -139,7 +139,7 @@ class Parser {
       throw invalid(path, `Must be at most ${FILTER_LIMITS.filterDepthMax} levels deep`);
     }
     const members = Object.entries(value);
-    if (members.length === 0) throw invalid(path, "Must not be empty; leave the filter out to match all");
+    if (members.length === 0) throw invalid(path, "Must have at least one member");
     this.#count(members.length);
     return members;
   }

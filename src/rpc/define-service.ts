@@ -25,7 +25,7 @@ export function defineService<Desc extends DescService>(
 
 /** What a method answers that the server does not have, by its full name: `quiver.v1.JobService/StartUpload`. */
 export function notImplemented(method: string): QuiverError {
-  const message = `Method "${method}" is not implemented; docs/reference/unimplemented.md says what to use instead`;
+  const message = `Method "${method}" does not exist, or is not implemented: docs/reference/unimplemented.md lists those`;
   return new QuiverError("NOT_IMPLEMENTED", message, { metadata: { method } });
 }
 

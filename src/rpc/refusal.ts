@@ -23,7 +23,7 @@ function statusMessage(status: number, method: string, contentType: string): str
     case 405:
       return `RPC does not take HTTP method "${method}": use POST, or GET for methods without side effects`;
     case 415:
-      return `RPC does not take content type "${contentType}": use application/json, application/proto, application/connect+json, application/connect+proto, application/grpc or application/grpc-web`;
+      return `RPC does not take content type "${contentType}": methods without streams take application/json, application/proto, application/grpc and application/grpc-web, those with streams application/connect+json, application/connect+proto, application/grpc and application/grpc-web`;
     case 505:
       return "RPC with streams in both directions needs HTTP/2";
     default:

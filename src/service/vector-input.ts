@@ -64,7 +64,8 @@ export function assertIfVersion(field: string, ifVersion: number | undefined): v
 
 /** Throws DUPLICATE_KEY unless the keys are distinct, or the later vector is to win. */
 export function assertDuplicatesAllowed(vectors: readonly VectorInput[], onDuplicate: OnDuplicateKey): void {
-  if (onDuplicate === "error") assertDistinctKeys("vectors", vectors, "; set on_duplicate to LAST_WINS to allow it");
+  if (onDuplicate === "error")
+    assertDistinctKeys("vectors", vectors, "; set on_duplicate to ON_DUPLICATE_LAST_WINS to allow it");
 }
 
 /** Throws DUPLICATE_KEY, naming the first keys of `field` that stand there before; `hint` ends each description. */

@@ -421,7 +421,7 @@ test("grpc-js reads the message of an error as it was written", async (t) => {
   });
   const message = String(response.trailers["grpc-message"]);
   assert.equal(decodeURI(message), decodeURIComponent(message));
-  assert.match(decodeURI(message), /"quiver\.v1\.VectorService\/UpdateVectors" is not implemented;/);
+  assert.match(decodeURI(message), /"quiver\.v1\.VectorService\/UpdateVectors" does not exist/);
 });
 
 function sendJson(url: string, body: string): Promise<RawResponse> {
