@@ -9,7 +9,7 @@ import { ServerProcess, startServer } from "../support/server.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 test("with a certificate the port speaks TLS, over HTTP/2 and HTTP/1.1", async (t) => {
-  const directory = temporaryDirectory(t);
+  const directory = temporaryDirectory();
   const extensions = [{ name: "subjectAltName" as const, altNames: [{ type: 7 as const, ip: "127.0.0.1" }] }];
   const pems = await generate([{ name: "commonName", value: "127.0.0.1" }], { extensions });
   writeFileSync(join(directory, "cert.pem"), pems.cert);
@@ -27,8 +27,8 @@ test("with a certificate the port speaks TLS, over HTTP/2 and HTTP/1.1", async (
   await assert.rejects(fetch(url.replace("https:", "http:")));
 });
 
-test("a certificate that cannot be read is told in one line", async (t) => {
-  const directory = temporaryDirectory(t);
+test("a certificate that cannot be read is told in one line", async () => {
+  const directory = temporaryDirectory();
   const missing = ["--tls-cert", join(directory, "cert.pem"), "--tls-key", join(directory, "key.pem")];
   await assert.rejects(ServerProcess.start(directory, missing), /quiver: Cannot read --tls-cert ".*cert\.pem"/);
 });

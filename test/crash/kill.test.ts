@@ -18,7 +18,7 @@ test("what was acknowledged before a kill -9 is there after the next start, key 
   t.diagnostic(`seed ${random.seed}`);
   let server: ServerProcess | undefined;
   t.after(() => server?.kill());
-  const data = temporaryDirectory(t);
+  const data = temporaryDirectory();
   const model = new WriterModel();
   let batches = 0;
   const nextBatch = () => {
@@ -58,7 +58,7 @@ test("a kill -9 in the middle of loading real word vectors loses none that was a
   if (!words) return;
   let server: ServerProcess | undefined;
   t.after(() => server?.kill());
-  const data = temporaryDirectory(t);
+  const data = temporaryDirectory();
   const model = new WriterModel();
   let next = 0;
   const nextBatch = () => {
@@ -95,7 +95,7 @@ test("a kill -9 in the middle of loading real word vectors loses none that was a
 test("a second server on the same data is refused with one line and harms nothing", async (t) => {
   let server: ServerProcess | undefined;
   t.after(() => server?.kill());
-  const data = temporaryDirectory(t);
+  const data = temporaryDirectory();
   server = await ServerProcess.start(data);
   await connect(server).quiver.bucket("b").create();
   await assert.rejects(
@@ -108,7 +108,7 @@ test("a second server on the same data is refused with one line and harms nothin
 test("SIGTERM ends the server with exit code 0 while connections are open", async (t) => {
   let server: ServerProcess | undefined;
   t.after(() => server?.kill());
-  server = await ServerProcess.start(temporaryDirectory(t));
+  server = await ServerProcess.start(temporaryDirectory());
   await connect(server).quiver.bucket("b").create();
   await fetch(new URL("/livez", server.url));
   assert.equal(await server.stop(), 0);

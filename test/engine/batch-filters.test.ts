@@ -10,7 +10,7 @@ const QUERIES = 100;
 const partition = { bucket: "b", index: "i", namespace: "" };
 
 test("a batch with many filters lets other work have its turn between them", async (t) => {
-  const engine = await openEmbeddedEngine({ path: temporaryDirectory(t), onBackgroundError: assert.fail });
+  const engine = await openEmbeddedEngine({ path: temporaryDirectory(), onBackgroundError: assert.fail });
   t.after(() => engine.close());
   await engine.createBucket({ name: "b", createdAt: 1, tags: {} });
   await engine.createIndex({

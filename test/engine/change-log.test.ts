@@ -155,7 +155,7 @@ function assertSeen(seen: readonly Change[], history: readonly Change[], leftOut
 test("watchers that stop and resume 100 times, also over a restart, miss and double nothing", async (t) => {
   const random = new Random();
   t.diagnostic(`seed ${random.seed}`);
-  const path = temporaryDirectory(t);
+  const path = temporaryDirectory();
   const namespaces = ["", "a", "b"];
   const limits = { ringBytes: 20_000, markMs: 20 };
   let bench = await Bench.open(path, limits);
@@ -230,7 +230,7 @@ test("watchers that stop and resume 100 times, also over a restart, miss and dou
 });
 
 test("a watch that memory still covers sees every change, also those that were replaced", async (t) => {
-  const bench = await Bench.open(temporaryDirectory(t));
+  const bench = await Bench.open(temporaryDirectory());
   t.after(() => bench.close());
   const first = await watch(bench, "");
   await readTo(first, bench.store.lsn);
@@ -246,7 +246,7 @@ test("a watch that memory still covers sees every change, also those that were r
 });
 
 test("a watch is answered its position first, then live changes and marks of writes elsewhere", async (t) => {
-  const bench = await Bench.open(temporaryDirectory(t), { markMs: 10 });
+  const bench = await Bench.open(temporaryDirectory(), { markMs: 10 });
   t.after(() => bench.close());
   const events = await watch(bench, "a");
   const { lsn } = bench.store;
@@ -265,7 +265,7 @@ test("a watch is answered its position first, then live changes and marks of wri
 });
 
 test("a write whose vectors are not at hand is read from the disk", async (t) => {
-  const bench = await Bench.open(temporaryDirectory(t));
+  const bench = await Bench.open(temporaryDirectory());
   t.after(() => bench.close());
   const events = await watch(bench, "");
   await events.next();
@@ -282,7 +282,7 @@ test("a write whose vectors are not at hand is read from the disk", async (t) =>
 });
 
 test("a projection leaves data and metadata out, from memory and from the disk", async (t) => {
-  const bench = await Bench.open(temporaryDirectory(t), { ringBytes: 300 });
+  const bench = await Bench.open(temporaryDirectory(), { ringBytes: 300 });
   t.after(() => bench.close());
   const projection = { data: false, metadata: false };
   const events = (await bench.log.watch("", { fromLsn: undefined, projection }))[Symbol.asyncIterator]();
@@ -294,7 +294,7 @@ test("a projection leaves data and metadata out, from memory and from the disk",
 
 test("a reader that stops reading costs no memory and goes on from the disk", async (t) => {
   const budget = new ChangeBudget(50_000);
-  const bench = await Bench.open(temporaryDirectory(t), { budget, ringBytes: 1_000_000 });
+  const bench = await Bench.open(temporaryDirectory(), { budget, ringBytes: 1_000_000 });
   t.after(() => bench.close());
   const events = await watch(bench, "");
   await events.next();
@@ -321,7 +321,7 @@ test("a reader that stops reading costs no memory and goes on from the disk", as
 
 test("the budget bounds all indexes together and drops the oldest writes first", async (t) => {
   const budget = new ChangeBudget(100_000);
-  const benches = await Promise.all([0, 1, 2].map(() => Bench.open(temporaryDirectory(t), { budget })));
+  const benches = await Promise.all([0, 1, 2].map(() => Bench.open(temporaryDirectory(), { budget })));
   t.after(() => Promise.all(benches.map((bench) => bench.close())));
   const watches = await Promise.all(benches.map((bench) => watch(bench, "")));
   for (const events of watches) await events.next();
@@ -342,7 +342,7 @@ test("the budget bounds all indexes together and drops the oldest writes first",
 });
 
 test("while nobody watches nothing is kept in memory", async (t) => {
-  const bench = await Bench.open(temporaryDirectory(t), { ringIdleMs: 0 });
+  const bench = await Bench.open(temporaryDirectory(), { ringIdleMs: 0 });
   t.after(() => bench.close());
   await bench.write("", [["k", 1]]);
   assert.equal(bench.log.bytes, 0);
@@ -356,7 +356,7 @@ test("while nobody watches nothing is kept in memory", async (t) => {
 });
 
 test("positions before the log and beyond the next write are out of range", async (t) => {
-  const path = temporaryDirectory(t);
+  const path = temporaryDirectory();
   let bench = await Bench.open(path, { logChanges: 100 });
   t.after(() => bench.close());
   const created = bench.store.lsn;
@@ -388,7 +388,7 @@ test("positions before the log and beyond the next write are out of range", asyn
 });
 
 test("the log is trimmed by age, too", async (t) => {
-  const path = temporaryDirectory(t);
+  const path = temporaryDirectory();
   const bench = await Bench.open(path, { logChanges: 5, logAgeMs: -1_000 });
   t.after(() => bench.close());
   const created = bench.store.lsn;
@@ -399,7 +399,7 @@ test("the log is trimmed by age, too", async (t) => {
 });
 
 test("a watch whose position was trimmed fails with WATCH_BEHIND and says where it was", async (t) => {
-  const bench = await Bench.open(temporaryDirectory(t), { ringBytes: 1_000, logChanges: 100 });
+  const bench = await Bench.open(temporaryDirectory(), { ringBytes: 1_000, logChanges: 100 });
   t.after(() => bench.close());
   const events = await watch(bench, "");
   const position = bench.store.lsn + 1;
@@ -416,7 +416,7 @@ test("a watch whose position was trimmed fails with WATCH_BEHIND and says where 
 });
 
 test("a write of very many keys is logged in parts and comes whole", async (t) => {
-  const bench = await Bench.open(temporaryDirectory(t), { ringBytes: 1_000 });
+  const bench = await Bench.open(temporaryDirectory(), { ringBytes: 1_000 });
   t.after(() => bench.close());
   const from = bench.store.lsn + 1;
   const puts = Array.from({ length: 3_000 }, (_, i) => [`${i}`.padEnd(1_024, "é").slice(0, 500), i] as const);
@@ -430,7 +430,7 @@ test("a write of very many keys is logged in parts and comes whole", async (t) =
 });
 
 test("an end wakes watches that wait: with an error when the index goes, quietly by return", async (t) => {
-  const bench = await Bench.open(temporaryDirectory(t));
+  const bench = await Bench.open(temporaryDirectory());
   t.after(() => bench.close());
   const [left, cut] = [await watch(bench, ""), await watch(bench, "")];
   await Promise.all([left.next(), cut.next()]);

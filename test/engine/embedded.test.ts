@@ -10,7 +10,7 @@ import { engineSuite } from "./suite.ts";
 engineSuite("embedded", async (t) => {
   // Registered before the directory: what is registered first runs first.
   t.after(() => engine.close());
-  const path = temporaryDirectory(t);
+  const path = temporaryDirectory();
   const open = () =>
     openEmbeddedEngine({
       path,
@@ -43,7 +43,7 @@ async function store(path: string): Promise<void> {
 }
 
 test("a damaged vector record fails its index with CORRUPTION, says so once, and leaves the server running", async (t) => {
-  const path = temporaryDirectory(t);
+  const path = temporaryDirectory();
   await store(path);
   const database = await openDatabase(path);
   const family = database.columnFamilies().find(({ name }) => name.startsWith("index-"))?.id ?? 0;
@@ -61,8 +61,8 @@ test("a damaged vector record fails its index with CORRUPTION, says so once, and
   assert.deepEqual(engine.indexStates(), [{ bucket: "b", index: "i", state: "failed" }]);
 });
 
-test("vectors that the catalog does not know are never removed: the store is refused", async (t) => {
-  const path = temporaryDirectory(t);
+test("vectors that the catalog does not know are never removed: the store is refused", async () => {
+  const path = temporaryDirectory();
   await store(path);
   const database = await openDatabase(path);
   const batch = new WriteBatch();
@@ -75,8 +75,8 @@ test("vectors that the catalog does not know are never removed: the store is ref
   await again.close();
 });
 
-test("what a crash left of a deletion is removed at the next start", async (t) => {
-  const path = temporaryDirectory(t);
+test("what a crash left of a deletion is removed at the next start", async () => {
+  const path = temporaryDirectory();
   await store(path);
   const database = await openDatabase(path);
   const name = database.columnFamilies().find((family) => family.name.startsWith("index-"))?.name ?? "";
@@ -96,8 +96,8 @@ test("what a crash left of a deletion is removed at the next start", async (t) =
   await after.close();
 });
 
-test("data of the first format opens as it is, and data of a later one is refused untouched", async (t) => {
-  const path = temporaryDirectory(t);
+test("data of the first format opens as it is, and data of a later one is refused untouched", async () => {
+  const path = temporaryDirectory();
   await store(path);
   const setFormat = async (version: number) => {
     const database = await openDatabase(path);

@@ -63,7 +63,7 @@ test("a put stores its job's record with its vectors, or neither when it is refu
 
 async function open(t: TestContext): Promise<{ store: () => Engine; restart: () => Promise<void> }> {
   t.after(() => engine.close());
-  const path = temporaryDirectory(t);
+  const path = temporaryDirectory();
   const openEngine = () =>
     openEmbeddedEngine({
       path,

@@ -14,7 +14,7 @@ for (const unit of ["vectors", "bytes"] as const) {
     t.diagnostic(`seed ${random.seed}`);
     t.after(() => engine.close());
     const engine = await openEmbeddedEngine({
-      path: temporaryDirectory(t),
+      path: temporaryDirectory(),
       quotas: { vectors: none, bytes: none, indexes: none, [unit]: { ...none, server: CAPS[unit] } },
       onBackgroundError: (message, error) => {
         throw new Error(message, { cause: error });

@@ -16,7 +16,7 @@ const partition = { ...index, namespace: "" };
 async function openIndex(t: TestContext): Promise<{ engine: Engine; restart(): Promise<Engine> }> {
   let engine: Engine | undefined;
   t.after(() => engine?.close());
-  const path = temporaryDirectory(t);
+  const path = temporaryDirectory();
   const onBackgroundError = (message: string, error: unknown) => {
     throw new Error(message, { cause: error });
   };

@@ -14,7 +14,7 @@ test("Sparse, hybrid and key queries answer what the definition says, while vect
   const random = new Random();
   t.diagnostic(`seed ${random.seed}`);
   t.after(() => engine.close());
-  const path = temporaryDirectory(t);
+  const path = temporaryDirectory();
   let engine = await open(path);
   await createIndex(engine);
   const stored = new Map<string, VectorInput>();
@@ -39,7 +39,7 @@ test("Sparse, hybrid and key queries answer what the definition says, while vect
 
 test("Distances beyond float32 are infinite in a hybrid query, and never NaN", async (t) => {
   t.after(() => engine.close());
-  const engine = await open(temporaryDirectory(t));
+  const engine = await open(temporaryDirectory());
   await createIndex(engine);
   const huge = (dense: number, sparse: number) => ({
     data: Float32Array.of(dense, 0, 0),

@@ -11,7 +11,7 @@ const DIMENSION = 4;
 async function open(t: TestContext): Promise<Engine> {
   t.after(() => engine.close());
   const engine = await openEmbeddedEngine({
-    path: temporaryDirectory(t),
+    path: temporaryDirectory(),
     onBackgroundError: (message, error) => {
       throw new Error(message, { cause: error });
     },

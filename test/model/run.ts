@@ -39,7 +39,7 @@ export async function runModel(t: TestContext, options: RunOptions): Promise<Run
   const run = new Run(random, options);
   t.after(() => run.end());
   try {
-    await run.start(temporaryDirectory(t));
+    await run.start(temporaryDirectory());
     return await run.all();
   } catch (error) {
     const last = run.history.join("\n  ");

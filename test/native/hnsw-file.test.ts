@@ -33,7 +33,7 @@ async function mixed(t: TestContext): Promise<{ graph: Graph; queries: Float32Ar
   assert.equal(await graph.build(nodes), nodes);
   graph.remove(Uint32Array.from(sequence(1_400).filter((o) => o % 2 === 0 && random.next() < 0.1)));
   t.after(() => graph.dispose());
-  return { graph, queries: clustered(random, 40, dimension), directory: temporaryDirectory(t) };
+  return { graph, queries: clustered(random, 40, dimension), directory: temporaryDirectory() };
 }
 
 async function assertSame(left: Graph, right: Graph, queries: Float32Array): Promise<void> {

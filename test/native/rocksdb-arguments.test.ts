@@ -15,7 +15,7 @@ test("random wrong arguments are errors with a code, never a signal", async (t) 
   t.diagnostic(`seed ${seed}, ${CALLS} calls`);
   const script = fileURLToPath(new URL("rocksdb-fuzz.ts", import.meta.url));
   const { stdout } = await promisify(execFile)(process.execPath, [script, String(seed), String(CALLS)], {
-    cwd: temporaryDirectory(t),
+    cwd: temporaryDirectory(),
   });
   t.diagnostic(stdout.trim());
   assert.match(stdout, /^\d+ succeeded, /);

@@ -42,7 +42,7 @@ async function loggedDatabase(t: TestContext): Promise<string> {
 test("what was acknowledged survives kill -9, and no batch is there by half", async (t) => {
   const random = new Random();
   t.diagnostic(`seed ${random.seed}`);
-  const path = temporaryDirectory(t);
+  const path = temporaryDirectory();
   const acknowledged = new Set<number>();
   let most = -1;
   for (let round = 0; round < 8; round++) {
@@ -108,8 +108,8 @@ test("damage is CORRUPTION: in the log, in a table, and where a file is missing"
   await damaged.close();
 });
 
-test("after a write failed the database is read-only, says so, and loses nothing acknowledged", async (t) => {
-  const path = temporaryDirectory(t);
+test("after a write failed the database is read-only, says so, and loses nothing acknowledged", async () => {
+  const path = temporaryDirectory();
   const { code, signal, stdout, stderr } = await runChild("writeUntilFailure", path, { fileSizeKiB: 4096 });
   assert.deepEqual([code, signal], [0, null], stderr);
   const [failure, reported, acknowledged] = stdout.split("\n");
@@ -123,7 +123,7 @@ test("after a write failed the database is read-only, says so, and loses nothing
 });
 
 test("a full disk is NO_SPACE; reads go on, and nothing acknowledged is lost", async (t) => {
-  const directory = temporaryDirectory(t);
+  const directory = temporaryDirectory();
   const path = join(directory, "disk");
   mkdirSync(path);
   try {

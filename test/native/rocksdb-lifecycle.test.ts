@@ -30,8 +30,8 @@ function expectedFamilies(family: number): { name: string; id: number }[] {
   ];
 }
 
-test("opening fails with NOT_FOUND where there is no database, and makes one only when asked", async (t) => {
-  const path = join(temporaryDirectory(t), "database");
+test("opening fails with NOT_FOUND where there is no database, and makes one only when asked", async () => {
+  const path = join(temporaryDirectory(), "database");
   await assert.rejects(openDatabase(path), failsWith("NOT_FOUND"));
   await assert.rejects(listColumnFamilies(path), failsWith("NOT_FOUND"));
   assert.ok(!existsSync(path));
@@ -112,7 +112,7 @@ test("a checkpoint opens as a database of its own and does not follow later writ
   const { db } = await openTestDatabase(t);
   const family = await db.createColumnFamily("family");
   await db.write(puts(family, [["a", "1"]]));
-  const copy = join(temporaryDirectory(t), "copy");
+  const copy = join(temporaryDirectory(), "copy");
   const writing = Array.from({ length: 50 }, (_, i) => db.write(puts(0, [[`${i}`, "x"]])));
   await Promise.all([db.checkpoint(copy), ...writing]);
   await db.write(puts(family, [["a", "2"]]));
@@ -122,8 +122,8 @@ test("a checkpoint opens as a database of its own and does not follow later writ
   await assert.rejects(db.checkpoint(join(copy, "no", "parent")), failsWith("INVALID_ARGUMENT"));
 });
 
-test("an open database does not keep the process alive, and an unfinished promise does", async (t) => {
-  const path = temporaryDirectory(t);
+test("an open database does not keep the process alive, and an unfinished promise does", async () => {
+  const path = temporaryDirectory();
   const { code, stderr } = await runChild("endWithoutClose", path);
   assert.equal(code, 0, stderr);
   await withDatabase(path, async (db) => assert.equal((await readAll(db, 0)).length, 40));
@@ -136,8 +136,8 @@ for (const [task, expected] of [
   ["collectWithoutClose", 0],
   ["terminateWorkers", 0],
 ] as const) {
-  test(`a process survives ${task} and its database opens again`, async (t) => {
-    const path = temporaryDirectory(t);
+  test(`a process survives ${task} and its database opens again`, async () => {
+    const path = temporaryDirectory();
     for (let round = 0; round < 2; round++) {
       const { code, signal, stderr } = await runChild(task, path);
       assert.deepEqual([code, signal], [expected, null], stderr);

@@ -12,7 +12,7 @@ export async function openTestDatabase(
 ): Promise<{ db: Database; path: string }> {
   const opened: { db?: Database } = {};
   t.after(() => opened.db?.close());
-  const path = temporaryDirectory(t);
+  const path = temporaryDirectory();
   opened.db = await openDatabase(path, { createIfMissing: true, ...options });
   return { db: opened.db, path };
 }

@@ -74,7 +74,7 @@ interface Row {
 async function hold(t: TestContext, metric: DistanceMetric, data: DataSet, random: Random) {
   let engine: Engine | undefined;
   t.after(() => engine?.close());
-  const path = temporaryDirectory(t);
+  const path = temporaryDirectory();
   const sampled = new Random(random.seed);
   engine = await openEmbeddedEngine({
     path,

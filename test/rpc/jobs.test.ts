@@ -221,7 +221,7 @@ test("a repetition with the same idempotency key answers the same job, also over
   const random = new Random();
   let server: ServerProcess | undefined;
   t.after(() => server?.kill());
-  const data = temporaryDirectory(t);
+  const data = temporaryDirectory();
   server = await ServerProcess.start(data);
   let clients = connect(server);
   await createIndex(clients, "i");
@@ -272,7 +272,7 @@ test("after a kill -9 or a stop in the middle a job goes on, counts exactly, and
   t.diagnostic(`seed ${random.seed}`);
   let server: ServerProcess | undefined;
   t.after(() => server?.kill());
-  const data = temporaryDirectory(t);
+  const data = temporaryDirectory();
   server = await ServerProcess.start(data);
   let clients = connect(server);
   await createIndex(clients, "i", LARGE.dimension);

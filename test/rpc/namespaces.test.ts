@@ -164,7 +164,7 @@ for (const [protocol, transport] of Object.entries(PROTOCOLS)) {
 }
 
 test("namespaces and their times are there again after a crash, deleted ones are not", async (t) => {
-  const data = temporaryDirectory(t);
+  const data = temporaryDirectory();
   let running = await ServerProcess.start(data);
   t.after(() => running.kill());
   const transport = PROTOCOLS["Connect with JSON"] ?? assert.fail();

@@ -6,17 +6,12 @@ import { createIndex, failureOf } from "../support/resources.ts";
 import { ServerProcess } from "../support/server.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
-const ends: (() => void)[] = [];
 let server: ServerProcess;
 
 before(async () => {
-  const directory = temporaryDirectory({ after: (end) => ends.push(end as () => void) });
-  server = await ServerProcess.start(directory);
+  server = await ServerProcess.start(temporaryDirectory());
 });
-onEnd(async () => {
-  await server.kill();
-  for (const end of ends) end();
-});
+onEnd(() => server.kill());
 
 const POLICY = `{ "Version": "2012-10-17", "Statement": [{"Sid":"ü","Effect":"Deny","Principal":"*","Action":"s3vectors:*","Resource":"*"}] }`;
 const NO_POLICIES = {
@@ -63,11 +58,11 @@ for (const [protocol, transport] of Object.entries(PROTOCOLS)) {
     test("a bucket that does not exist has no policy to speak of", async () => {
       const none = { vectorBucketName: "none" };
       const calls = [
-        clients.buckets.putVectorBucketPolicy({ ...none, policy: POLICY }),
-        clients.buckets.getVectorBucketPolicy(none),
-        clients.buckets.deleteVectorBucketPolicy(none),
+        () => clients.buckets.putVectorBucketPolicy({ ...none, policy: POLICY }),
+        () => clients.buckets.getVectorBucketPolicy(none),
+        () => clients.buckets.deleteVectorBucketPolicy(none),
       ];
-      for (const call of calls) await failureOf(call, Code.NotFound, "BUCKET_NOT_FOUND");
+      for (const call of calls) await failureOf(call(), Code.NotFound, "BUCKET_NOT_FOUND");
     });
   });
 }

@@ -226,7 +226,7 @@ test("an update that grows what is stored beyond the cap is refused and changes 
 });
 
 test("what was stored before a restart counts, and a cap that was lowered refuses only what grows", async (t) => {
-  const data = temporaryDirectory(t);
+  const data = temporaryDirectory();
   let server = await ServerProcess.start(data);
   t.after(() => server.kill());
   let clients = createClients(grpc(server.url));

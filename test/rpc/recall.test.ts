@@ -18,7 +18,7 @@ const ends: (() => void)[] = [];
 let server: ServerProcess;
 
 before(async () => {
-  server = await ServerProcess.start(temporaryDirectory({ after: (end: () => void) => void ends.push(end) }));
+  server = await ServerProcess.start(temporaryDirectory());
   const { buckets, indexes, vectors } = open("gRPC");
   await buckets.createVectorBucket({ vectorBucketName: "recall" });
   const settings = { dataType: DataType.FLOAT32, dimension: DIMENSION, distanceMetric: DistanceMetric.EUCLIDEAN };

@@ -118,7 +118,7 @@ for (const [protocol, transport] of Object.entries(PROTOCOLS)) {
 }
 
 test("tags are there again after a crash", async (t) => {
-  const data = temporaryDirectory(t);
+  const data = temporaryDirectory();
   let running = await ServerProcess.start(data);
   t.after(() => running.kill());
   const first = createClients(PROTOCOLS["Connect with JSON"]?.(running.url) ?? assert.fail());

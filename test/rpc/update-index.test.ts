@@ -92,7 +92,7 @@ for (const [protocol, transport] of Object.entries(PROTOCOLS)) {
 }
 
 test("a changed index is as it was changed after a crash", async (t) => {
-  const data = temporaryDirectory(t);
+  const data = temporaryDirectory();
   let running = await ServerProcess.start(data);
   t.after(() => running.kill());
   const transport = PROTOCOLS["Connect with JSON"] ?? assert.fail();

@@ -64,7 +64,7 @@ export class ServerProcess {
 export async function startServer(t: Pick<TestContext, "after">, args: readonly string[] = []): Promise<ServerProcess> {
   let server: ServerProcess | undefined;
   t.after(() => server?.kill());
-  server = await ServerProcess.start(temporaryDirectory(t), args);
+  server = await ServerProcess.start(temporaryDirectory(), args);
   return server;
 }
 

@@ -1,11 +1,18 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { TestContext } from "node:test";
 
-/** A directory that is removed when the test ends. */
-export function temporaryDirectory(t: Pick<TestContext, "after">): string {
+const directories: string[] = [];
+
+// Not when its test ends: hooks run in the order of their registration, and a store that is closed after its directory
+// is gone cannot write its last bytes.
+process.once("exit", () => {
+  for (const directory of directories) rmSync(directory, { recursive: true, force: true, maxRetries: 3 });
+});
+
+/** A directory that is removed when the process ends. */
+export function temporaryDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), "quiver-test-"));
-  t.after(() => rmSync(directory, { recursive: true, force: true, maxRetries: 3 }));
+  directories.push(directory);
   return directory;
 }

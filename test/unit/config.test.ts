@@ -14,8 +14,8 @@ test("the defaults keep the server on the loopback address", () => {
   assert.equal(readConfig(["--host", "0.0.0.0", "--insecure", "true"], {}).host, "0.0.0.0");
 });
 
-test("a flag beats the environment, which beats the file, which beats the default", (t) => {
-  const directory = temporaryDirectory(t);
+test("a flag beats the environment, which beats the file, which beats the default", () => {
+  const directory = temporaryDirectory();
   const file = join(directory, "quiver.json");
   writeFileSync(file, JSON.stringify({ port: 1, data: "from-file", corsOrigins: ["https://a", "https://b"] }));
   const environment = { QUIVER_CONFIG: file, QUIVER_PORT: "2", QUIVER_HOST: "::1", PATH: "/bin" };
@@ -28,8 +28,8 @@ test("a flag beats the environment, which beats the file, which beats the defaul
   assert.equal(readConfig(["--config", file], {}).port, 1);
 });
 
-test("limits are whole numbers in flags, variables and the file, and none unless given", (t) => {
-  const file = join(temporaryDirectory(t), "quiver.json");
+test("limits are whole numbers in flags, variables and the file, and none unless given", () => {
+  const file = join(temporaryDirectory(), "quiver.json");
   writeFileSync(
     file,
     JSON.stringify({ maxVectorsPerIndex: 20_000_000, requestsPerSecond: "7", maxBytesPerServer: 1e15 - 1 }),
@@ -56,8 +56,8 @@ test("--help lists every option in columns", () => {
   assert.equal(starts.size, 1, `the variables start at ${[...starts]}`);
 });
 
-test("what is unknown or wrong is refused with the place where it was given", (t) => {
-  const directory = temporaryDirectory(t);
+test("what is unknown or wrong is refused with the place where it was given", () => {
+  const directory = temporaryDirectory();
   const file = join(directory, "quiver.json");
   const refused: [string[], NodeJS.ProcessEnv, RegExp][] = [
     [["--prot", "1"], {}, /--prot/],
