@@ -40,6 +40,8 @@ export const LIMITS = {
   openAnswerIdleMs: 5 * 60 * 1_000,
   /** The same, once its last page was read. */
   openAnswerReadMs: 30 * 1_000,
+  /** Milliseconds for which it is kept at most, however often it is read. */
+  openAnswerLifeMs: 30 * 60 * 1_000,
   batchQueriesMax: 1_000,
   /** Queries, or stored vectors taken as such, of one measurement of recall. */
   recallQueriesMax: 1_000,

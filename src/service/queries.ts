@@ -25,6 +25,7 @@ export class Queries {
     answersMax: LIMITS.openAnswersMax,
     idleMs: LIMITS.openAnswerIdleMs,
     readMs: LIMITS.openAnswerReadMs,
+    lifeMs: LIMITS.openAnswerLifeMs,
   });
 
   constructor(context: ServiceContext) {

@@ -24,11 +24,14 @@ export interface QueryPagesOptions {
   readonly idleMs: number;
   /** How long it is kept once its last page was read, for a caller that missed that page. */
   readonly readMs: number;
+  /** How long it is kept at most: its read snapshot holds back what the store would free. */
+  readonly lifeMs: number;
 }
 
 interface Entry extends OpenAnswer {
   readonly id: string;
   timer: NodeJS.Timeout | undefined;
+  life: NodeJS.Timeout | undefined;
   /** Pages that are being read. */
   readers: number;
   isClosed: boolean;
@@ -54,8 +57,16 @@ export class QueryPages {
 
   /** Keeps an answer; returns the token of the page at `position`. `request` is what the token is bound to. */
   keep(request: readonly unknown[], answer: OpenAnswer, position: number): string {
-    const entry: Entry = { ...answer, id: randomUUID(), timer: undefined, readers: 0, isClosed: false };
+    const entry: Entry = {
+      ...answer,
+      id: randomUUID(),
+      timer: undefined,
+      life: undefined,
+      readers: 0,
+      isClosed: false,
+    };
     this.#entries.set(entry.id, entry);
+    entry.life = setTimeout(() => this.#close(entry), this.#options.lifeMs).unref();
     this.#keepFor(entry, this.#options.idleMs);
     if (this.#isClosed) this.#close(entry);
     while (this.#entries.size > this.#options.answersMax) this.#close(this.#entries.values().next().value as Entry);
@@ -101,6 +112,7 @@ export class QueryPages {
   /** An answer that is being read is closed after that. */
   #close(entry: Entry): void {
     clearTimeout(entry.timer);
+    clearTimeout(entry.life);
     this.#entries.delete(entry.id);
     entry.isClosed = true;
     if (entry.readers === 0) entry.rest.close();

@@ -35,6 +35,7 @@ export const CONTRACT = {
   openAnswersMax: 128,
   openAnswerIdleMs: 300_000,
   openAnswerReadMs: 30_000,
+  openAnswerLifeMs: 1_800_000,
   batchQueriesMax: 1_000,
   recallQueriesMax: 1_000,
   batchTopKMax: 1_000,

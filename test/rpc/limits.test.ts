@@ -13,7 +13,14 @@ import { CONTRACT, INDEXES, type LimitRow, ROWS } from "./limit-rows.ts";
 const ANSWERS = ["listPageDefault", "listPageBytesMax", "queryPageMax", "requestBytesMax"];
 
 /** Limits of what is kept between the pages of a query, and of the queries of a batch: vectors.test.ts tests them. */
-const OF_QUERIES = ["openAnswersMax", "openAnswerIdleMs", "openAnswerReadMs", "batchTopKMax", "batchAnswerBytesMax"];
+const OF_QUERIES = [
+  "openAnswersMax",
+  "openAnswerIdleMs",
+  "openAnswerReadMs",
+  "openAnswerLifeMs",
+  "batchTopKMax",
+  "batchAnswerBytesMax",
+];
 
 /** Limits of what waits and what is kept: jobs.test.ts, here and in test/unit, tests them. */
 const OF_JOBS = [

@@ -4,7 +4,7 @@ import type { ScoredVector } from "../../src/engine/engine.ts";
 import { QuiverError } from "../../src/errors.ts";
 import { QueryPages } from "../../src/service/query-pages.ts";
 
-const OPTIONS = { answersMax: 3, idleMs: 1_000, readMs: 100 };
+const OPTIONS = { answersMax: 3, idleMs: 1_000, readMs: 100, lifeMs: 5_000 };
 const REQUEST = ["query", "a"];
 
 /** An answer of so many results that knows whether it was closed, and can be told to wait before it reads. */
@@ -64,6 +64,19 @@ test("an answer lives so long after its last use, and is closed then", async (t)
   t.mock.timers.tick(1);
   assert.deepEqual([state.closed, pages.size], [1, 0]);
   await assert.rejects(pages.read(REQUEST, token, 3), isTokenInvalid(/no longer kept/));
+});
+
+test("an answer that is read again and again lives only so long in all", async (t) => {
+  const pages = open(t);
+  const { answer, state } = answerOf(9);
+  const token = pages.keep(REQUEST, answer, 3);
+  for (let i = 0; i < 5; i++) {
+    t.mock.timers.tick(999);
+    await pages.read(REQUEST, token, 3);
+  }
+  assert.equal(state.closed, 0);
+  t.mock.timers.tick(5);
+  assert.deepEqual([state.closed, pages.size], [1, 0]);
 });
 
 test("an answer that was read to its end lives shorter, unless an earlier page is read again", async (t) => {

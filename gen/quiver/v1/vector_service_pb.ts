@@ -828,8 +828,8 @@ export type QueryVectorsResponse = Message<"quiver.v1.QueryVectorsResponse"> & {
   /**
    * For the rest of top_k; empty when this was all. Later pages go on with the same answer, whatever was written since,
    * and any of them can be read again. The answer is kept for 5 minutes after its last use, for 30 seconds once its last
-   * page was read, and no longer when 128 others were used since, or the server stops; after that, INVALID_ARGUMENT,
-   * PAGE_TOKEN_INVALID.
+   * page was read, for half an hour in all, and no longer when 128 others were used since, or the server stops; after
+   * that, INVALID_ARGUMENT, PAGE_TOKEN_INVALID.
    *
    * @generated from field: string next_token = 3;
    */
