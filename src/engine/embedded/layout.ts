@@ -191,6 +191,11 @@ export function encodeSparse(version: number, { indices, values }: SparseData): 
   return bytes;
 }
 
+/** Bytes of positions and values. */
+export function bytesOfSparse({ indices, values }: SparseData): number {
+  return indices.byteLength + values.byteLength;
+}
+
 /** The sparse values of a record: a copy. */
 export function decodeSparse(record: Uint8Array<ArrayBuffer>): SparseData {
   const count = record.length < VECTOR_HEADER_BYTES ? -1 : decodeU32(record, 8);

@@ -2,6 +2,7 @@ import { ABSENT, type Database, type Entries, type Snapshot } from "../../../nat
 import type { WriteBatch } from "../../../native/write-batch.ts";
 import type { Projection, Vector, VectorInput } from "../engine.ts";
 import {
+  bytesOfSparse,
   decodeMetadata,
   decodeSparse,
   decodeU64,
@@ -27,7 +28,6 @@ import {
 } from "./layout.ts";
 import { scanRange } from "./scan.ts";
 import type { SetLoader } from "./set/set-loader.ts";
-import { bytesOfSparse } from "./set/vector-set.ts";
 
 /** Metadata records read per turn while listing. */
 const LIST_CHUNK_RECORDS = 1_000;

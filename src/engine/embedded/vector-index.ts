@@ -1,5 +1,5 @@
 import type { QuiverError } from "../../errors.ts";
-import { countBits, ordinalsOf } from "../../filter/bitmap.ts";
+import { countBits } from "../../filter/bitmap.ts";
 import type { Filter } from "../../filter/filter.ts";
 import type {
   BatchAnswer,
@@ -408,5 +408,5 @@ function namespaceOf({ namespace, set, createdAt }: Partition): Namespace {
 function candidatesOf({ set }: Partition, filter: Filter): string[] | undefined {
   const matching = set.select(filter);
   if (countBits(matching) > CANDIDATES_MAX) return undefined;
-  return Array.from(ordinalsOf(matching), (ordinal) => set.keyOf(ordinal)).filter((key) => key !== undefined);
+  return set.keysOf(matching);
 }

@@ -1,4 +1,5 @@
 import type { MetadataValue, Vector } from "../../engine.ts";
+import { bytesOfSparse } from "../layout.ts";
 
 /** What a write changed in one namespace: whole vectors, and keys. */
 export interface Write {
@@ -123,7 +124,7 @@ function sizeOf({ puts, deletes }: Write): number {
   for (const key of deletes) bytes += OBJECT_BYTES + 2 * key.length;
   for (const { key, data, sparse, metadata } of puts) {
     bytes += 2 * OBJECT_BYTES + 2 * key.length + (data?.byteLength ?? 0);
-    if (sparse) bytes += 2 * OBJECT_BYTES + sparse.indices.byteLength + sparse.values.byteLength;
+    if (sparse) bytes += 2 * OBJECT_BYTES + bytesOfSparse(sparse);
     if (metadata) bytes += sizeOfValue(metadata);
   }
   return bytes;

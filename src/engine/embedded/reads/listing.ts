@@ -3,7 +3,7 @@ import { matches } from "../../../filter/evaluate.ts";
 import type { Filter } from "../../../filter/filter.ts";
 import type { ListOptions, Vector } from "../../engine.ts";
 import { compareKeys } from "../key-order.ts";
-import { decodeMetadata } from "../layout.ts";
+import { bytesOfSparse, decodeMetadata } from "../layout.ts";
 import type { MetadataChunk, Records } from "../records.ts";
 
 /** Metadata records looked at for one page; one that finds less says where to go on. */
@@ -96,7 +96,7 @@ function chunksOf(records: Records, listing: Listing): AsyncGenerator<MetadataCh
 }
 
 function sizeOf({ key, data, sparse, metadata }: Vector, metadataRecord: Uint8Array): number {
-  const sparseBytes = sparse ? sparse.indices.byteLength + sparse.values.byteLength : 0;
+  const sparseBytes = sparse ? bytesOfSparse(sparse) : 0;
   return Buffer.byteLength(key) + (data?.byteLength ?? 0) + sparseBytes + (metadata ? metadataRecord.length : 0);
 }
 

@@ -37,7 +37,7 @@ async function searchHybrid(
   request: SearchRequest,
   { data, sparse }: { readonly data: Float32Array; readonly sparse: SparseData },
 ): Promise<SearchAnswer> {
-  const { topK, search, target } = request;
+  const { topK, target } = request;
   const denseWeight = target.denseWeight ?? 1;
   const sparseWeight = target.denseWeight === undefined ? 1 : 1 - target.denseWeight;
   const rest = eligibleOf(set, request);
@@ -61,7 +61,7 @@ async function searchHybrid(
     distances.filter((_, i) => isNear(i)),
   );
 
-  const byData = { ...request, target: { ...target, sparse: undefined }, allowed: rest, search };
+  const byData = { ...request, target: { ...target, sparse: undefined }, allowed: rest };
   const others =
     denseWeight === 0
       ? { found: [], plan: { strategy: "exact" as const, compared: 0, exact: true } }

@@ -1,12 +1,7 @@
 import { QuiverError } from "../../../errors.ts";
 import type { Metadata, SparseData } from "../../engine.ts";
-import {
-  bytesOfSparse,
-  type HeldVector,
-  type LoadedMetadata,
-  type MetadataChange,
-  type VectorSet,
-} from "./vector-set.ts";
+import { bytesOfSparse } from "../layout.ts";
+import type { HeldVector, LoadedMetadata, MetadataChange, VectorSet } from "./vector-set.ts";
 
 /**
  * Fills a vector set with what a read snapshot of the store holds, while writes that came after the snapshot go on:

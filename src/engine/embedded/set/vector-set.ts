@@ -5,9 +5,10 @@ import {
   type GraphStats,
   type SearchOptions,
 } from "../../../../native/hnsw.ts";
-import { clearBit, hasBit, setBit, wordsFor } from "../../../filter/bitmap.ts";
+import { clearBit, hasBit, ordinalsOf, setBit, wordsFor } from "../../../filter/bitmap.ts";
 import type { Filter } from "../../../filter/filter.ts";
 import type { DistanceMetric, Metadata, SparseData, VectorInput } from "../../engine.ts";
+import { bytesOfSparse } from "../layout.ts";
 import { MetadataIndex } from "../metadata/metadata-index.ts";
 import { RecallMonitor } from "../recall/recall-monitor.ts";
 import { SparseIndex } from "../sparse/sparse-index.ts";
@@ -195,8 +196,9 @@ export class VectorSet {
     return this.#ordinals.get(key);
   }
 
-  keyOf(ordinal: number): string | undefined {
-    return this.#keys[ordinal];
+  /** The keys of a bitmap's live ordinals, in any order. */
+  keysOf(bitmap: Uint32Array): string[] {
+    return Array.from(ordinalsOf(bitmap), (ordinal) => this.#keys[ordinal]).filter((key) => key !== undefined);
   }
 
   /** 0 when the key is absent. */
@@ -379,8 +381,4 @@ export class VectorSet {
 function grown<Numbers extends Uint32Array | Float64Array>(from: Numbers, to: Numbers): Numbers {
   to.set(from);
   return to;
-}
-
-export function bytesOfSparse({ indices, values }: SparseData): number {
-  return indices.byteLength + values.byteLength;
 }

@@ -1,5 +1,4 @@
 import { invalidField, QuiverError } from "../../../errors.ts";
-import { ordinalsOf } from "../../../filter/bitmap.ts";
 import type { Filter } from "../../../filter/filter.ts";
 import type { Metadata, MetadataValue, UpdateOptions, Vector, VectorInput, VectorUpdate } from "../../engine.ts";
 import type { Partition } from "../partition.ts";
@@ -55,7 +54,7 @@ export async function planUpdateOfMatching(
     options,
   }: { readonly filter: Filter; readonly setMetadata: Metadata; readonly options: UpdateOptions },
 ): Promise<Change> {
-  const keys = matchingKeys(partition, filter);
+  const keys = partition.set.keysOf(partition.set.select(filter));
   const metadata: MetadataUpdate[] = [];
   let bytes = 0;
   for (let at = 0; at < keys.length; at += UPDATE_CHUNK) {
@@ -73,12 +72,6 @@ export async function planUpdateOfMatching(
     assertBatch(bytes, FILTER_WRITE_BYTES_MAX);
   }
   return { ...NOTHING, metadata };
-}
-
-/** The keys of what matches a filter. */
-export function matchingKeys(partition: Partition, filter: Filter): string[] {
-  const { set } = partition;
-  return Array.from(ordinalsOf(set.select(filter)), (ordinal) => set.keyOf(ordinal)).filter((key) => key !== undefined);
 }
 
 function metadataUpdate(

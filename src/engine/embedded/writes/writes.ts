@@ -10,7 +10,7 @@ import type { Store } from "../store.ts";
 import type { Usage } from "../usage.ts";
 import { bytesIn, bytesWritten, type Change, growthOf, NOTHING, vectorOf } from "./change.ts";
 import type { Remember, RememberedWrites } from "./remembered-writes.ts";
-import { assertDeletes, assertVersions, matchingKeys, planUpdateOfMatching, planUpdates } from "./updates.ts";
+import { assertDeletes, assertVersions, planUpdateOfMatching, planUpdates } from "./updates.ts";
 
 /** An index may be created again with another dimension while a write waits: memory must not refuse what is durable. */
 function assertDimension({ set }: Partition, { key, data }: PreparedVector): void {
@@ -93,8 +93,8 @@ export class Writes {
       selection.kind === "keys"
         ? this.#deleteKeys(partition, selection.keys, remember)
         : this.#exclusively(partition, async () => {
-            const deletes =
-              selection.kind === "all" ? [...partition.set.keys()] : matchingKeys(partition, selection.filter);
+            const { set } = partition;
+            const deletes = selection.kind === "all" ? [...set.keys()] : set.keysOf(set.select(selection.filter));
             const clears = selection.kind === "all";
             assertDeletes(deletes, { clears });
             const counts = { deletedCount: deletes.length, notFoundCount: 0 };
