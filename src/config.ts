@@ -13,6 +13,14 @@ export interface Config {
   readonly insecure: boolean;
   /** Directory of the stored data; made when it does not exist, but its parent must. */
   readonly data: string;
+  /** Directory of the backups; undefined: "backups" in the data directory. Made when it does not exist, but its parent must. */
+  readonly backups: string | undefined;
+  /** Bytes of memory that the process may hold. */
+  readonly memoryLimit: number;
+  /** Bytes of writes that the store keeps in memory; it logs up to twice as many. The disk's reserve follows from it. */
+  readonly writeBuffer: number;
+  /** Open TCP connections. */
+  readonly maxConnections: number;
   /** PEM files; both or neither. */
   readonly tlsCert: string | undefined;
   readonly tlsKey: string | undefined;
@@ -48,6 +56,8 @@ interface Option<Value> {
   readonly parse: (text: string) => Value;
   readonly help: string;
 }
+
+const MIB = 1024 ** 2;
 
 /** Every option: its key here and in a configuration file, its flag, its environment variable, its default. */
 export const OPTIONS: { readonly [Key in keyof Config]: Option<Config[Key]> } = {
@@ -85,6 +95,37 @@ export const OPTIONS: { readonly [Key in keyof Config]: Option<Config[Key]> } = 
     default: "./data",
     parse: nonEmpty,
     help: "Directory of the stored data",
+  },
+  backups: {
+    flag: "backups",
+    environment: "QUIVER_BACKUPS",
+    default: undefined,
+    parse: nonEmpty,
+    help: 'Directory of the backups, better on another disk; "backups" in the data directory unless given',
+  },
+  memoryLimit: {
+    flag: "memory-limit",
+    environment: "QUIVER_MEMORY_LIMIT",
+    default: 0,
+    parse: (text) => (text === "0" ? 0 : bytes(text, { min: 256 * MIB })),
+    help: "Memory that the process may hold, such as 4GiB; 0 for 80 percent of what the machine or its container has",
+  },
+  writeBuffer: {
+    flag: "write-buffer",
+    environment: "QUIVER_WRITE_BUFFER",
+    default: 128 * MIB,
+    parse: (text) => bytes(text, { min: 4 * MIB, max: 1024 * MIB }),
+    help: "Writes that the store keeps in memory, such as 128MiB; six times as much and 64 MiB stay free on the disk",
+  },
+  maxConnections: {
+    flag: "max-connections",
+    environment: "QUIVER_MAX_CONNECTIONS",
+    default: 1024,
+    parse: (text) => {
+      if (!/^[1-9]\d{0,4}$/.test(text)) throw new Error("must be 1 to 99999");
+      return Number(text);
+    },
+    help: "Open connections; more are closed at once",
   },
   tlsCert: {
     flag: "tls-cert",
@@ -276,6 +317,15 @@ function readFile(path: string | undefined): Map<string, string> {
 
 function invalidConfig(what: string, problem: string): QuiverError {
   return new QuiverError("INVALID_FIELD", `${what} ${problem}`);
+}
+
+/** A size such as 4GiB, 512MiB or 1073741824. */
+function bytes(text: string, { min, max = Number.MAX_SAFE_INTEGER }: { min: number; max?: number }): number {
+  const [, digits, unit = ""] = /^(\d{1,15})(KiB|MiB|GiB|TiB)?$/.exec(text) ?? [];
+  const size = Number(digits) * 1024 ** ["", "KiB", "MiB", "GiB", "TiB"].indexOf(unit);
+  if (size >= min && size <= max) return size;
+  const most = max === Number.MAX_SAFE_INTEGER ? "" : ` and at most ${max / MIB}MiB`;
+  throw new Error(`must be bytes such as 1073741824 or 1GiB, at least ${min / MIB}MiB${most}`);
 }
 
 function nonEmpty(text: string): string {

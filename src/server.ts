@@ -59,6 +59,7 @@ export async function buildServer(config: Config, log: Log): Promise<Server> {
         host: config.host,
         port: config.port,
         ...(tls && { tls }),
+        limits: { maxConnections: config.maxConnections },
         handler: (request, response) => answerRpc(request, response) || answerRoute(request, response),
         log,
       }).catch((error: NodeJS.ErrnoException) => {
@@ -88,6 +89,9 @@ function openEngine(config: Config, log: Log): Promise<Engine> {
   }
   return openEmbeddedEngine({
     path,
+    backups: config.backups === undefined ? undefined : resolve(config.backups),
+    ...(config.memoryLimit > 0 && { memoryLimit: config.memoryLimit }),
+    writeBuffer: config.writeBuffer,
     quotas: quotasOf(config),
     onBackgroundError: (message, err) => log.error({ err }, message),
   });

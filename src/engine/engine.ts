@@ -379,6 +379,71 @@ export interface Page<T> {
   readonly more: boolean;
 }
 
+/**
+ * "read_only": reads go on, writes are refused; by itself until there is room on the disk again, or, after a storage
+ * fault, until a restart. "failed": some of what is stored cannot be read.
+ */
+export type HealthState = "healthy" | "read_only" | "failed";
+
+export interface Health {
+  readonly state: HealthState;
+  /** Why it is not healthy, as the errors that refused calls get. Empty when healthy. */
+  readonly problems: readonly QuiverError[];
+}
+
+/** Bytes of memory by what they hold; all in all less than what the process holds. */
+export interface MemoryUse {
+  /** What the process may hold; above a part of it, writes that grow what is stored are refused with MEMORY_FULL. */
+  readonly limit: number;
+  /** What the process holds now. */
+  readonly resident: number;
+  readonly vectors: number;
+  readonly graph: number;
+  readonly keys: number;
+  readonly metadata: number;
+  /** Memtables and block cache of the store. */
+  readonly store: number;
+}
+
+export interface DiskUse {
+  /** Of the file system that holds the data. */
+  readonly total: number;
+  readonly free: number;
+  /** Free bytes below which writes are refused with DISK_FULL; deletes go on. */
+  readonly reserve: number;
+}
+
+/** A copy of everything that is stored, as it was at one lsn. */
+export interface Backup {
+  readonly id: string;
+  readonly displayName: string;
+  /** Milliseconds since the epoch. */
+  readonly createdAt: number;
+  readonly lsn: number;
+  readonly bytes: number;
+  /** The directory that holds it. */
+  readonly path: string;
+  readonly formatVersion: number;
+}
+
+/** One damage that was found. */
+export interface StorageProblem {
+  /** Relative to the data directory; undefined: not one file. */
+  readonly file: string | undefined;
+  /** Undefined: none, or unknown. */
+  readonly index: IndexRef | undefined;
+  readonly error: QuiverError;
+}
+
+export interface Verification {
+  /** The first 1,000. */
+  readonly problems: readonly StorageProblem[];
+  readonly files: number;
+  readonly bytes: number;
+  readonly vectors: number;
+  readonly lsn: number;
+}
+
 export interface Engine {
   /** "embedded" or "postgres". */
   readonly name: string;
@@ -386,8 +451,9 @@ export interface Engine {
   readonly formatVersion: number;
   /** The sequence number of the last write that reads see. */
   readonly lsn: number;
-  /** True after a storage fault: writes are refused until a restart. */
-  readonly readOnly: boolean;
+  readonly health: Health;
+  readonly memory: MemoryUse;
+  readonly disk: DiskUse;
 
   createBucket(bucket: Bucket): Promise<void>;
   getBucket(name: string): Promise<Bucket>;
@@ -465,6 +531,12 @@ export interface Engine {
   watchVectors(ref: PartitionRef, options: WatchOptions): Promise<AsyncIterable<WatchEvent>>;
 
   readonly jobs: JobStore;
+
+  /** Copies everything while calls go on; resolves once the copy is complete and verified. */
+  createBackup(options: { readonly displayName: string }): Promise<Backup>;
+  listBackups(options: PageOptions): Promise<Page<Backup>>;
+  /** Reads everything that is stored, or what one index has stored, and compares every checksum, and graphs with records. */
+  verify(options: { readonly ref: IndexRef | undefined; readonly signal: AbortSignal }): Promise<Verification>;
 
   /** Waits for what is under way, then closes the store. Later calls fail with SHUTTING_DOWN. */
   close(): Promise<void>;

@@ -1,4 +1,4 @@
-import type { Engine } from "../engine/engine.ts";
+import type { DiskUse, Engine, Health, MemoryUse } from "../engine/engine.ts";
 import { VERSION } from "../version.ts";
 import type { ArnScope } from "./names.ts";
 
@@ -8,12 +8,11 @@ export interface ServerInfo {
   readonly engine: string;
   readonly formatVersion: number;
   readonly lsn: number;
-  /** Writes are refused until a restart. */
-  readonly readOnly: boolean;
+  readonly health: Health;
+  readonly memory: MemoryUse;
+  readonly disk: DiskUse;
   /** Milliseconds since the epoch. */
   readonly startedAt: number;
-  /** Bytes of memory that the process holds, native memory included. */
-  readonly residentBytes: number;
   readonly scope: ArnScope;
 }
 
@@ -29,15 +28,16 @@ export class Admin {
   }
 
   serverInfo(): ServerInfo {
-    const { name: engine, formatVersion, lsn, readOnly } = this.#engine;
+    const { name: engine, formatVersion, lsn, health, memory, disk } = this.#engine;
     return {
       version: VERSION,
       engine,
       formatVersion,
       lsn,
-      readOnly,
+      health,
+      memory,
+      disk,
       startedAt: this.#startedAt,
-      residentBytes: process.memoryUsage.rss(),
       scope: this.#scope,
     };
   }

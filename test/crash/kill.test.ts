@@ -4,12 +4,13 @@ import { resolve } from "node:path";
 import { type TestContext, test } from "node:test";
 import { exactSearch, recall } from "../support/exact-search.ts";
 import { Random } from "../support/random.ts";
+import { rounds } from "../support/rounds.ts";
 import { ServerProcess } from "../support/server.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { until } from "../support/until.ts";
 import { connect, loadUntilKilled, readAndCompare, WriterModel } from "./load.ts";
 
-const ROUNDS = Number(process.env.QUIVER_TEST_KILLS ?? 3);
+const ROUNDS = rounds("KILLS", { quick: 3, full: 500 });
 const DIMENSION = 32;
 const BATCH = 100;
 

@@ -4,7 +4,7 @@ import { ABSENT } from "../../native/rocksdb.ts";
 import { ChangeLog, type ChangeLogOptions } from "../../src/engine/embedded/changes/change-log.ts";
 import { ChangeBudget } from "../../src/engine/embedded/changes/change-ring.ts";
 import { utf8, valueAt } from "../../src/engine/embedded/layout.ts";
-import { Store } from "../../src/engine/embedded/store.ts";
+import { Store } from "../../src/engine/embedded/storage/store.ts";
 import type { Vector, WatchEvent } from "../../src/engine/engine.ts";
 import { QuiverError, shuttingDown } from "../../src/errors.ts";
 import { Random } from "../support/random.ts";

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Clients } from "../support/protocols.ts";
+import { rounds } from "../support/rounds.ts";
 import { runModel } from "./run.ts";
 
-const OPERATIONS = Number(process.env.QUIVER_TEST_MODEL_OPS ?? 5_000);
+const OPERATIONS = rounds("MODEL_OPS", { quick: 5_000, full: 200_000 });
 
 test("the server does what a plain model does, whatever is called in whatever order, across restarts", async (t) => {
   const { counts, restarts, parallel, watches } = await runModel(t, { operations: OPERATIONS });

@@ -1,5 +1,6 @@
 import type { SearchResults } from "../../native/hnsw.ts";
 import type { Random } from "../support/random.ts";
+import { rounds } from "../support/rounds.ts";
 
 export interface Hit {
   ordinal: number;
@@ -7,7 +8,7 @@ export interface Hit {
 }
 
 /** How much the long tests do; less where everything is slow. */
-export const effort = Number(process.env.QUIVER_TEST_CALLS ?? 20_000);
+export const effort = rounds("CALLS", { quick: 20_000, full: 100_000 });
 
 /** 0, 1, ... length - 1. */
 export function sequence(length: number): number[] {

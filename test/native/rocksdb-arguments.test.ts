@@ -5,10 +5,11 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { openDatabase } from "../../native/rocksdb.ts";
 import { Random } from "../support/random.ts";
+import { rounds } from "../support/rounds.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { bytes, failsWith, openTestDatabase, puts } from "./rocksdb-support.ts";
 
-const CALLS = Number(process.env.QUIVER_TEST_CALLS ?? 20_000);
+const CALLS = rounds("CALLS", { quick: 20_000, full: 100_000 });
 
 test("random wrong arguments are errors with a code, never a signal", async (t) => {
   const { seed } = new Random();

@@ -7,8 +7,9 @@ import { matches } from "../../src/filter/evaluate.ts";
 import { FILTER_LIMITS } from "../../src/filter/limits.ts";
 import { parseFilter } from "../../src/filter/parse.ts";
 import { Random } from "../support/random.ts";
+import { rounds } from "../support/rounds.ts";
 
-const FILTERS = Number(process.env.QUIVER_TEST_FILTERS ?? 5_000);
+const FILTERS = rounds("FILTERS", { quick: 5_000, full: 100_000 });
 const FILTERS_PER_WORLD = 50;
 /** Every so many worlds one is large enough for bitmaps and for merged runs of numbers. */
 const LARGE_EVERY = 20;

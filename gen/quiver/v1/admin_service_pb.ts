@@ -16,7 +16,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file quiver/v1/admin_service.proto.
  */
 export const file_quiver_v1_admin_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch1xdWl2ZXIvdjEvYWRtaW5fc2VydmljZS5wcm90bxIJcXVpdmVyLnYxIpoCCglBY2Nlc3NLZXkSFQoNYWNjZXNzX2tleV9pZBgBIAEoCRIUCgxkaXNwbGF5X25hbWUYAiABKAkSIwoEcm9sZRgDIAEoDjIVLnF1aXZlci52MS5BY2Nlc3NSb2xlEiYKBnNjb3BlcxgEIAMoCzIWLnF1aXZlci52MS5BY2Nlc3NTY29wZRIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWxhc3RfdXNlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wImMKC0FjY2Vzc1Njb3BlEhoKEnZlY3Rvcl9idWNrZXRfbmFtZRgBIAEoCRISCgppbmRleF9uYW1lGAIgASgJEhYKCW5hbWVzcGFjZRgDIAEoCUgAiAEBQgwKCl9uYW1lc3BhY2UirAEKFkNyZWF0ZUFjY2Vzc0tleVJlcXVlc3QSFAoMZGlzcGxheV9uYW1lGAEgASgJEiMKBHJvbGUYAiABKA4yFS5xdWl2ZXIudjEuQWNjZXNzUm9sZRImCgZzY29wZXMYAyADKAsyFi5xdWl2ZXIudjEuQWNjZXNzU2NvcGUSLwoLZXhwaXJlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIm8KF0NyZWF0ZUFjY2Vzc0tleVJlc3BvbnNlEigKCmFjY2Vzc19rZXkYASABKAsyFC5xdWl2ZXIudjEuQWNjZXNzS2V5EhkKEXNlY3JldF9hY2Nlc3Nfa2V5GAIgASgJEg8KB2FwaV9rZXkYAyABKAkiUAoVTGlzdEFjY2Vzc0tleXNSZXF1ZXN0EhMKC21heF9yZXN1bHRzGAEgASgNEhIKCm5leHRfdG9rZW4YAiABKAkSDgoGcHJlZml4GAMgASgJIlcKFkxpc3RBY2Nlc3NLZXlzUmVzcG9uc2USKQoLYWNjZXNzX2tleXMYASADKAsyFC5xdWl2ZXIudjEuQWNjZXNzS2V5EhIKCm5leHRfdG9rZW4YAiABKAkiLwoWRGVsZXRlQWNjZXNzS2V5UmVxdWVzdBIVCg1hY2Nlc3Nfa2V5X2lkGAEgASgJIhkKF0RlbGV0ZUFjY2Vzc0tleVJlc3BvbnNlIrEBCgZCYWNrdXASEQoJYmFja3VwX2lkGAEgASgJEhQKDGRpc3BsYXlfbmFtZRgCIAEoCRIvCgtjcmVhdGVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASCwoDbHNuGAQgASgEEhIKCnNpemVfYnl0ZXMYBSABKAQSDAoEcGF0aBgGIAEoCRIeChZzdG9yYWdlX2Zvcm1hdF92ZXJzaW9uGAcgASgNIisKE0NyZWF0ZUJhY2t1cFJlcXVlc3QSFAoMZGlzcGxheV9uYW1lGAEgASgJIjkKFENyZWF0ZUJhY2t1cFJlc3BvbnNlEiEKBmJhY2t1cBgBIAEoCzIRLnF1aXZlci52MS5CYWNrdXAiTQoSTGlzdEJhY2t1cHNSZXF1ZXN0EhMKC21heF9yZXN1bHRzGAEgASgNEhIKCm5leHRfdG9rZW4YAiABKAkSDgoGcHJlZml4GAMgASgJIk0KE0xpc3RCYWNrdXBzUmVzcG9uc2USIgoHYmFja3VwcxgBIAMoCzIRLnF1aXZlci52MS5CYWNrdXASEgoKbmV4dF90b2tlbhgCIAEoCSJZChRWZXJpZnlTdG9yYWdlUmVxdWVzdBIaChJ2ZWN0b3JfYnVja2V0X25hbWUYASABKAkSEgoKaW5kZXhfbmFtZRgCIAEoCRIRCglpbmRleF9hcm4YAyABKAkimgEKFVZlcmlmeVN0b3JhZ2VSZXNwb25zZRIOCgZpbnRhY3QYASABKAgSKwoIcHJvYmxlbXMYAiADKAsyGS5xdWl2ZXIudjEuU3RvcmFnZVByb2JsZW0SEgoKZmlsZV9jb3VudBgDIAEoBBINCgVieXRlcxgEIAEoBBIUCgx2ZWN0b3JfY291bnQYBSABKAQSCwoDbHNuGAYgASgEInIKDlN0b3JhZ2VQcm9ibGVtEgwKBGZpbGUYASABKAkSGgoSdmVjdG9yX2J1Y2tldF9uYW1lGAIgASgJEhIKCmluZGV4X25hbWUYAyABKAkSIgoGc3RhdHVzGAQgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXMiFgoUR2V0U2VydmVySW5mb1JlcXVlc3QiQwoVR2V0U2VydmVySW5mb1Jlc3BvbnNlEioKC3NlcnZlcl9pbmZvGAEgASgLMhUucXVpdmVyLnYxLlNlcnZlckluZm8ikwIKClNlcnZlckluZm8SDwoHdmVyc2lvbhgBIAEoCRILCgNsc24YAiABKAQSLgoKc3RhcnRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGZW5naW5lGAQgASgJEioKB2Zvcm1hdHMYBSABKAsyGS5xdWl2ZXIudjEuRm9ybWF0VmVyc2lvbnMSJwoGbGltaXRzGAYgASgLMhcucXVpdmVyLnYxLlNlcnZlckxpbWl0cxIRCglyZWFkX29ubHkYByABKAgSEgoKYXJuX3JlZ2lvbhgIIAEoCRITCgthcm5fYWNjb3VudBgJIAEoCRIWCg5yZXNpZGVudF9ieXRlcxgKIAEoBCIwCg5Gb3JtYXRWZXJzaW9ucxIPCgdzdG9yYWdlGAEgASgNEg0KBWdyYXBoGAIgASgNIqgCCgxTZXJ2ZXJMaW1pdHMSGQoRcmVxdWVzdF9ieXRlc19tYXgYASABKAQSGQoRYmF0Y2hfdmVjdG9yc19tYXgYAiABKA0SFQoNZGltZW5zaW9uX21heBgDIAEoDRIVCg1rZXlfYnl0ZXNfbWF4GAQgASgNEhoKEm1ldGFkYXRhX2J5dGVzX21heBgFIAEoDRIlCh1maWx0ZXJhYmxlX21ldGFkYXRhX2J5dGVzX21heBgGIAEoDRIZChFtZXRhZGF0YV9rZXlzX21heBgHIAEoDRIRCgl0b3Bfa19tYXgYCCABKA0SFgoOcXVlcnlfcGFnZV9tYXgYCSABKA0SFQoNbGlzdF9wYWdlX21heBgKIAEoDRIUCgxzZWdtZW50c19tYXgYCyABKA0qdwoKQWNjZXNzUm9sZRIbChdBQ0NFU1NfUk9MRV9VTlNQRUNJRklFRBAAEhkKFUFDQ0VTU19ST0xFX1JFQURfT05MWRABEhoKFkFDQ0VTU19ST0xFX1JFQURfV1JJVEUQAhIVChFBQ0NFU1NfUk9MRV9BRE1JThADMu8ECgxBZG1pblNlcnZpY2USWAoPQ3JlYXRlQWNjZXNzS2V5EiEucXVpdmVyLnYxLkNyZWF0ZUFjY2Vzc0tleVJlcXVlc3QaIi5xdWl2ZXIudjEuQ3JlYXRlQWNjZXNzS2V5UmVzcG9uc2USWgoOTGlzdEFjY2Vzc0tleXMSIC5xdWl2ZXIudjEuTGlzdEFjY2Vzc0tleXNSZXF1ZXN0GiEucXVpdmVyLnYxLkxpc3RBY2Nlc3NLZXlzUmVzcG9uc2UiA5ACARJYCg9EZWxldGVBY2Nlc3NLZXkSIS5xdWl2ZXIudjEuRGVsZXRlQWNjZXNzS2V5UmVxdWVzdBoiLnF1aXZlci52MS5EZWxldGVBY2Nlc3NLZXlSZXNwb25zZRJPCgxDcmVhdGVCYWNrdXASHi5xdWl2ZXIudjEuQ3JlYXRlQmFja3VwUmVxdWVzdBofLnF1aXZlci52MS5DcmVhdGVCYWNrdXBSZXNwb25zZRJRCgtMaXN0QmFja3VwcxIdLnF1aXZlci52MS5MaXN0QmFja3Vwc1JlcXVlc3QaHi5xdWl2ZXIudjEuTGlzdEJhY2t1cHNSZXNwb25zZSIDkAIBElIKDVZlcmlmeVN0b3JhZ2USHy5xdWl2ZXIudjEuVmVyaWZ5U3RvcmFnZVJlcXVlc3QaIC5xdWl2ZXIudjEuVmVyaWZ5U3RvcmFnZVJlc3BvbnNlElcKDUdldFNlcnZlckluZm8SHy5xdWl2ZXIudjEuR2V0U2VydmVySW5mb1JlcXVlc3QaIC5xdWl2ZXIudjEuR2V0U2VydmVySW5mb1Jlc3BvbnNlIgOQAgFiBnByb3RvMw", [file_google_protobuf_timestamp, file_google_rpc_status]);
+  fileDesc("Ch1xdWl2ZXIvdjEvYWRtaW5fc2VydmljZS5wcm90bxIJcXVpdmVyLnYxIpoCCglBY2Nlc3NLZXkSFQoNYWNjZXNzX2tleV9pZBgBIAEoCRIUCgxkaXNwbGF5X25hbWUYAiABKAkSIwoEcm9sZRgDIAEoDjIVLnF1aXZlci52MS5BY2Nlc3NSb2xlEiYKBnNjb3BlcxgEIAMoCzIWLnF1aXZlci52MS5BY2Nlc3NTY29wZRIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWxhc3RfdXNlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wImMKC0FjY2Vzc1Njb3BlEhoKEnZlY3Rvcl9idWNrZXRfbmFtZRgBIAEoCRISCgppbmRleF9uYW1lGAIgASgJEhYKCW5hbWVzcGFjZRgDIAEoCUgAiAEBQgwKCl9uYW1lc3BhY2UirAEKFkNyZWF0ZUFjY2Vzc0tleVJlcXVlc3QSFAoMZGlzcGxheV9uYW1lGAEgASgJEiMKBHJvbGUYAiABKA4yFS5xdWl2ZXIudjEuQWNjZXNzUm9sZRImCgZzY29wZXMYAyADKAsyFi5xdWl2ZXIudjEuQWNjZXNzU2NvcGUSLwoLZXhwaXJlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIm8KF0NyZWF0ZUFjY2Vzc0tleVJlc3BvbnNlEigKCmFjY2Vzc19rZXkYASABKAsyFC5xdWl2ZXIudjEuQWNjZXNzS2V5EhkKEXNlY3JldF9hY2Nlc3Nfa2V5GAIgASgJEg8KB2FwaV9rZXkYAyABKAkiUAoVTGlzdEFjY2Vzc0tleXNSZXF1ZXN0EhMKC21heF9yZXN1bHRzGAEgASgNEhIKCm5leHRfdG9rZW4YAiABKAkSDgoGcHJlZml4GAMgASgJIlcKFkxpc3RBY2Nlc3NLZXlzUmVzcG9uc2USKQoLYWNjZXNzX2tleXMYASADKAsyFC5xdWl2ZXIudjEuQWNjZXNzS2V5EhIKCm5leHRfdG9rZW4YAiABKAkiLwoWRGVsZXRlQWNjZXNzS2V5UmVxdWVzdBIVCg1hY2Nlc3Nfa2V5X2lkGAEgASgJIhkKF0RlbGV0ZUFjY2Vzc0tleVJlc3BvbnNlIrEBCgZCYWNrdXASEQoJYmFja3VwX2lkGAEgASgJEhQKDGRpc3BsYXlfbmFtZRgCIAEoCRIvCgtjcmVhdGVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASCwoDbHNuGAQgASgEEhIKCnNpemVfYnl0ZXMYBSABKAQSDAoEcGF0aBgGIAEoCRIeChZzdG9yYWdlX2Zvcm1hdF92ZXJzaW9uGAcgASgNIisKE0NyZWF0ZUJhY2t1cFJlcXVlc3QSFAoMZGlzcGxheV9uYW1lGAEgASgJIjkKFENyZWF0ZUJhY2t1cFJlc3BvbnNlEiEKBmJhY2t1cBgBIAEoCzIRLnF1aXZlci52MS5CYWNrdXAiTQoSTGlzdEJhY2t1cHNSZXF1ZXN0EhMKC21heF9yZXN1bHRzGAEgASgNEhIKCm5leHRfdG9rZW4YAiABKAkSDgoGcHJlZml4GAMgASgJIk0KE0xpc3RCYWNrdXBzUmVzcG9uc2USIgoHYmFja3VwcxgBIAMoCzIRLnF1aXZlci52MS5CYWNrdXASEgoKbmV4dF90b2tlbhgCIAEoCSJZChRWZXJpZnlTdG9yYWdlUmVxdWVzdBIaChJ2ZWN0b3JfYnVja2V0X25hbWUYASABKAkSEgoKaW5kZXhfbmFtZRgCIAEoCRIRCglpbmRleF9hcm4YAyABKAkimgEKFVZlcmlmeVN0b3JhZ2VSZXNwb25zZRIOCgZpbnRhY3QYASABKAgSKwoIcHJvYmxlbXMYAiADKAsyGS5xdWl2ZXIudjEuU3RvcmFnZVByb2JsZW0SEgoKZmlsZV9jb3VudBgDIAEoBBINCgVieXRlcxgEIAEoBBIUCgx2ZWN0b3JfY291bnQYBSABKAQSCwoDbHNuGAYgASgEInIKDlN0b3JhZ2VQcm9ibGVtEgwKBGZpbGUYASABKAkSGgoSdmVjdG9yX2J1Y2tldF9uYW1lGAIgASgJEhIKCmluZGV4X25hbWUYAyABKAkSIgoGc3RhdHVzGAQgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXMiFgoUR2V0U2VydmVySW5mb1JlcXVlc3QiQwoVR2V0U2VydmVySW5mb1Jlc3BvbnNlEioKC3NlcnZlcl9pbmZvGAEgASgLMhUucXVpdmVyLnYxLlNlcnZlckluZm8ijQMKClNlcnZlckluZm8SDwoHdmVyc2lvbhgBIAEoCRILCgNsc24YAiABKAQSLgoKc3RhcnRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGZW5naW5lGAQgASgJEioKB2Zvcm1hdHMYBSABKAsyGS5xdWl2ZXIudjEuRm9ybWF0VmVyc2lvbnMSJwoGbGltaXRzGAYgASgLMhcucXVpdmVyLnYxLlNlcnZlckxpbWl0cxIRCglyZWFkX29ubHkYByABKAgSEgoKYXJuX3JlZ2lvbhgIIAEoCRITCgthcm5fYWNjb3VudBgJIAEoCRIWCg5yZXNpZGVudF9ieXRlcxgKIAEoBBIwCg5zdG9yYWdlX2hlYWx0aBgLIAEoCzIYLnF1aXZlci52MS5TdG9yYWdlSGVhbHRoEiQKBm1lbW9yeRgMIAEoCzIULnF1aXZlci52MS5NZW1vcnlVc2USIAoEZGlzaxgNIAEoCzISLnF1aXZlci52MS5EaXNrVXNlIl0KDVN0b3JhZ2VIZWFsdGgSJgoFc3RhdGUYASABKA4yFy5xdWl2ZXIudjEuU3RvcmFnZVN0YXRlEiQKCHByb2JsZW1zGAIgAygLMhIuZ29vZ2xlLnJwYy5TdGF0dXMiowEKCU1lbW9yeVVzZRITCgtsaW1pdF9ieXRlcxgBIAEoBBIWCg5yZXNpZGVudF9ieXRlcxgCIAEoBBIUCgx2ZWN0b3JfYnl0ZXMYAyABKAQSEwoLZ3JhcGhfYnl0ZXMYBCABKAQSEQoJa2V5X2J5dGVzGAUgASgEEhYKDm1ldGFkYXRhX2J5dGVzGAYgASgEEhMKC3N0b3JlX2J5dGVzGAcgASgEIkkKB0Rpc2tVc2USEwoLdG90YWxfYnl0ZXMYASABKAQSEgoKZnJlZV9ieXRlcxgCIAEoBBIVCg1yZXNlcnZlX2J5dGVzGAMgASgEIjAKDkZvcm1hdFZlcnNpb25zEg8KB3N0b3JhZ2UYASABKA0SDQoFZ3JhcGgYAiABKA0iqAIKDFNlcnZlckxpbWl0cxIZChFyZXF1ZXN0X2J5dGVzX21heBgBIAEoBBIZChFiYXRjaF92ZWN0b3JzX21heBgCIAEoDRIVCg1kaW1lbnNpb25fbWF4GAMgASgNEhUKDWtleV9ieXRlc19tYXgYBCABKA0SGgoSbWV0YWRhdGFfYnl0ZXNfbWF4GAUgASgNEiUKHWZpbHRlcmFibGVfbWV0YWRhdGFfYnl0ZXNfbWF4GAYgASgNEhkKEW1ldGFkYXRhX2tleXNfbWF4GAcgASgNEhEKCXRvcF9rX21heBgIIAEoDRIWCg5xdWVyeV9wYWdlX21heBgJIAEoDRIVCg1saXN0X3BhZ2VfbWF4GAogASgNEhQKDHNlZ21lbnRzX21heBgLIAEoDSp3CgpBY2Nlc3NSb2xlEhsKF0FDQ0VTU19ST0xFX1VOU1BFQ0lGSUVEEAASGQoVQUNDRVNTX1JPTEVfUkVBRF9PTkxZEAESGgoWQUNDRVNTX1JPTEVfUkVBRF9XUklURRACEhUKEUFDQ0VTU19ST0xFX0FETUlOEAMqfwoMU3RvcmFnZVN0YXRlEh0KGVNUT1JBR0VfU1RBVEVfVU5TUEVDSUZJRUQQABIZChVTVE9SQUdFX1NUQVRFX0hFQUxUSFkQARIbChdTVE9SQUdFX1NUQVRFX1JFQURfT05MWRACEhgKFFNUT1JBR0VfU1RBVEVfRkFJTEVEEAMy7wQKDEFkbWluU2VydmljZRJYCg9DcmVhdGVBY2Nlc3NLZXkSIS5xdWl2ZXIudjEuQ3JlYXRlQWNjZXNzS2V5UmVxdWVzdBoiLnF1aXZlci52MS5DcmVhdGVBY2Nlc3NLZXlSZXNwb25zZRJaCg5MaXN0QWNjZXNzS2V5cxIgLnF1aXZlci52MS5MaXN0QWNjZXNzS2V5c1JlcXVlc3QaIS5xdWl2ZXIudjEuTGlzdEFjY2Vzc0tleXNSZXNwb25zZSIDkAIBElgKD0RlbGV0ZUFjY2Vzc0tleRIhLnF1aXZlci52MS5EZWxldGVBY2Nlc3NLZXlSZXF1ZXN0GiIucXVpdmVyLnYxLkRlbGV0ZUFjY2Vzc0tleVJlc3BvbnNlEk8KDENyZWF0ZUJhY2t1cBIeLnF1aXZlci52MS5DcmVhdGVCYWNrdXBSZXF1ZXN0Gh8ucXVpdmVyLnYxLkNyZWF0ZUJhY2t1cFJlc3BvbnNlElEKC0xpc3RCYWNrdXBzEh0ucXVpdmVyLnYxLkxpc3RCYWNrdXBzUmVxdWVzdBoeLnF1aXZlci52MS5MaXN0QmFja3Vwc1Jlc3BvbnNlIgOQAgESUgoNVmVyaWZ5U3RvcmFnZRIfLnF1aXZlci52MS5WZXJpZnlTdG9yYWdlUmVxdWVzdBogLnF1aXZlci52MS5WZXJpZnlTdG9yYWdlUmVzcG9uc2USVwoNR2V0U2VydmVySW5mbxIfLnF1aXZlci52MS5HZXRTZXJ2ZXJJbmZvUmVxdWVzdBogLnF1aXZlci52MS5HZXRTZXJ2ZXJJbmZvUmVzcG9uc2UiA5ACAWIGcHJvdG8z", [file_google_protobuf_timestamp, file_google_rpc_status]);
 
 /**
  * A credential, without its secret.
@@ -336,7 +336,7 @@ export type Backup = Message<"quiver.v1.Backup"> & {
   sizeBytes: bigint;
 
   /**
-   * The folder on the server that holds it; a server is restored by starting it on a copy.
+   * The folder on the server that holds it; "quiver restore" makes a data folder of it.
    *
    * @generated from field: string path = 6;
    */
@@ -707,6 +707,27 @@ export type ServerInfo = Message<"quiver.v1.ServerInfo"> & {
    * @generated from field: uint64 resident_bytes = 10;
    */
   residentBytes: bigint;
+
+  /**
+   * Whether the storage takes writes and can be read, and why not.
+   *
+   * @generated from field: quiver.v1.StorageHealth storage_health = 11;
+   */
+  storageHealth?: StorageHealth | undefined;
+
+  /**
+   * Memory by what it holds.
+   *
+   * @generated from field: quiver.v1.MemoryUse memory = 12;
+   */
+  memory?: MemoryUse | undefined;
+
+  /**
+   * The file system that holds the data.
+   *
+   * @generated from field: quiver.v1.DiskUse disk = 13;
+   */
+  disk?: DiskUse | undefined;
 };
 
 /**
@@ -715,6 +736,133 @@ export type ServerInfo = Message<"quiver.v1.ServerInfo"> & {
  */
 export const ServerInfoSchema: GenMessage<ServerInfo> = /*@__PURE__*/
   messageDesc(file_quiver_v1_admin_service, 18);
+
+/**
+ * What the storage can do, and why not more.
+ *
+ * @generated from message quiver.v1.StorageHealth
+ */
+export type StorageHealth = Message<"quiver.v1.StorageHealth"> & {
+  /**
+   * What it can do.
+   *
+   * @generated from field: quiver.v1.StorageState state = 1;
+   */
+  state: StorageState;
+
+  /**
+   * Why it is not healthy: the errors that refused calls get. None when it is healthy.
+   *
+   * @generated from field: repeated google.rpc.Status problems = 2;
+   */
+  problems: Status[];
+};
+
+/**
+ * Describes the message quiver.v1.StorageHealth.
+ * Use `create(StorageHealthSchema)` to create a new message.
+ */
+export const StorageHealthSchema: GenMessage<StorageHealth> = /*@__PURE__*/
+  messageDesc(file_quiver_v1_admin_service, 19);
+
+/**
+ * Memory of the server, in bytes. The parts are counted by the server itself and are less than what the process holds.
+ *
+ * @generated from message quiver.v1.MemoryUse
+ */
+export type MemoryUse = Message<"quiver.v1.MemoryUse"> & {
+  /**
+   * What the process may hold: --memory-limit. Above nine tenths of it, writes that grow what is stored fail with
+   * RESOURCE_EXHAUSTED, MEMORY_FULL.
+   *
+   * @generated from field: uint64 limit_bytes = 1;
+   */
+  limitBytes: bigint;
+
+  /**
+   * What the process holds now.
+   *
+   * @generated from field: uint64 resident_bytes = 2;
+   */
+  residentBytes: bigint;
+
+  /**
+   * Stored vectors, sparse values too.
+   *
+   * @generated from field: uint64 vector_bytes = 3;
+   */
+  vectorBytes: bigint;
+
+  /**
+   * Graphs.
+   *
+   * @generated from field: uint64 graph_bytes = 4;
+   */
+  graphBytes: bigint;
+
+  /**
+   * Keys.
+   *
+   * @generated from field: uint64 key_bytes = 5;
+   */
+  keyBytes: bigint;
+
+  /**
+   * What filters are answered with.
+   *
+   * @generated from field: uint64 metadata_bytes = 6;
+   */
+  metadataBytes: bigint;
+
+  /**
+   * Buffers and caches of the store on disk.
+   *
+   * @generated from field: uint64 store_bytes = 7;
+   */
+  storeBytes: bigint;
+};
+
+/**
+ * Describes the message quiver.v1.MemoryUse.
+ * Use `create(MemoryUseSchema)` to create a new message.
+ */
+export const MemoryUseSchema: GenMessage<MemoryUse> = /*@__PURE__*/
+  messageDesc(file_quiver_v1_admin_service, 20);
+
+/**
+ * The file system that holds the data, in bytes.
+ *
+ * @generated from message quiver.v1.DiskUse
+ */
+export type DiskUse = Message<"quiver.v1.DiskUse"> & {
+  /**
+   * All of it.
+   *
+   * @generated from field: uint64 total_bytes = 1;
+   */
+  totalBytes: bigint;
+
+  /**
+   * What is free for the server.
+   *
+   * @generated from field: uint64 free_bytes = 2;
+   */
+  freeBytes: bigint;
+
+  /**
+   * When less is free, writes fail with RESOURCE_EXHAUSTED, DISK_FULL; deletes go on.
+   *
+   * @generated from field: uint64 reserve_bytes = 3;
+   */
+  reserveBytes: bigint;
+};
+
+/**
+ * Describes the message quiver.v1.DiskUse.
+ * Use `create(DiskUseSchema)` to create a new message.
+ */
+export const DiskUseSchema: GenMessage<DiskUse> = /*@__PURE__*/
+  messageDesc(file_quiver_v1_admin_service, 21);
 
 /**
  * The versions of the on-disk layouts that this server writes. It reads these and older ones.
@@ -742,7 +890,7 @@ export type FormatVersions = Message<"quiver.v1.FormatVersions"> & {
  * Use `create(FormatVersionsSchema)` to create a new message.
  */
 export const FormatVersionsSchema: GenMessage<FormatVersions> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 19);
+  messageDesc(file_quiver_v1_admin_service, 22);
 
 /**
  * The limits in force, as documented or as this server was configured.
@@ -833,7 +981,7 @@ export type ServerLimits = Message<"quiver.v1.ServerLimits"> & {
  * Use `create(ServerLimitsSchema)` to create a new message.
  */
 export const ServerLimitsSchema: GenMessage<ServerLimits> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 20);
+  messageDesc(file_quiver_v1_admin_service, 23);
 
 /**
  * What an access key allows, each role all of the one before.
@@ -882,6 +1030,55 @@ export type AccessRole = (typeof AccessRole)[keyof typeof AccessRole] | UnknownE
  */
 export const AccessRoleSchema: GenEnum<AccessRole> = /*@__PURE__*/
   enumDesc(file_quiver_v1_admin_service, 0);
+
+/**
+ * What the storage can do.
+ *
+ * @generated from enum quiver.v1.StorageState
+ */
+export const StorageState = {
+  /**
+   * Never answered.
+   *
+   * @generated from enum value: STORAGE_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Everything.
+   *
+   * @generated from enum value: STORAGE_STATE_HEALTHY = 1;
+   */
+  HEALTHY: 1,
+
+  /**
+   * Reads go on; writes are refused: for want of disk or memory until there is some again (deletes go on), after a
+   * storage fault until a restart.
+   *
+   * @generated from enum value: STORAGE_STATE_READ_ONLY = 2;
+   */
+  READ_ONLY: 2,
+
+  /**
+   * Some of what is stored cannot be read; calls that need it fail with DATA_LOSS, CORRUPTION.
+   *
+   * @generated from enum value: STORAGE_STATE_FAILED = 3;
+   */
+  FAILED: 3,
+} as const;
+
+/**
+ * What the storage can do.
+ *
+ * @generated from enum quiver.v1.StorageState
+ */
+export type StorageState = (typeof StorageState)[keyof typeof StorageState] | UnknownEnum;
+
+/**
+ * Describes the enum quiver.v1.StorageState.
+ */
+export const StorageStateSchema: GenEnum<StorageState> = /*@__PURE__*/
+  enumDesc(file_quiver_v1_admin_service, 1);
 
 /**
  * Runs the server: who may use it, its backups, the health of its storage. All but GetServerInfo need the role admin

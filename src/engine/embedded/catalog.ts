@@ -2,7 +2,7 @@ import type { WriteBatch } from "../../../native/write-batch.ts";
 import type { Bucket, Index } from "../engine.ts";
 import { BUCKET_KIND, DROPPED_KIND, INDEX_KIND, json, keyAt, storeKey, text, utf8, valueAt } from "./layout.ts";
 import { scanRange } from "./scan.ts";
-import { CATALOG, type Store } from "./store.ts";
+import { CATALOG, type Store } from "./storage/store.ts";
 
 /** An index as the catalog holds it: with the column family that keeps its vectors. */
 export interface IndexRecord extends Index {

@@ -1,14 +1,18 @@
 import { QuiverError, shuttingDown } from "../../errors.ts";
 import type {
+  Backup,
   Bucket,
   BucketChanges,
+  DiskUse,
   Engine,
   ExportOptions,
+  Health,
   Index,
   IndexChanges,
   IndexRef,
   ListOptions,
   MeasureRecallOptions,
+  MemoryUse,
   Namespace,
   Page,
   PageOptions,
@@ -21,6 +25,7 @@ import type {
   Update,
   UpdateOptions,
   VectorInput,
+  Verification,
   WatchOptions,
   WriteOptions,
 } from "../engine.ts";
@@ -30,13 +35,19 @@ import { beginLog } from "./changes/logged-changes.ts";
 import { EmbeddedJobStore } from "./job-store.ts";
 import { FORMAT_VERSION } from "./layout.ts";
 import { GraphBuilder } from "./set/graph-builder.ts";
-import { readFailed, Store } from "./store.ts";
+import { readFailed, Store } from "./storage/store.ts";
 import { assertIndexRoom, NO_QUOTAS, SERVER, Usage } from "./usage.ts";
 import { VectorIndex } from "./vector-index.ts";
 
 export interface EmbeddedEngineOptions {
   /** The directory of the database; made when it does not exist. */
   readonly path: string;
+  /** The directory of the backups. Default: "backups" in `path`. */
+  readonly backups?: string | undefined;
+  /** Bytes of memory that the process may hold. Default: 80 % of what the machine or its container has. */
+  readonly memoryLimit?: number;
+  /** Bytes of memtables. Default 128 MiB. */
+  readonly writeBuffer?: number;
   /** How much may be stored. Default: no limits. */
   readonly quotas?: Quotas;
   /** Picks the vectors and queries that recall is measured with: in [0, 1). Default Math.random. */
@@ -119,8 +130,28 @@ class EmbeddedEngine implements Engine {
     return this.#store.lsn;
   }
 
-  get readOnly(): boolean {
-    return this.#store.readOnly;
+  get health(): Health {
+    return { state: this.#store.readOnly ? "read_only" : "healthy", problems: [] };
+  }
+
+  get memory(): MemoryUse {
+    return { limit: 0, resident: process.memoryUsage.rss(), vectors: 0, graph: 0, keys: 0, metadata: 0, store: 0 };
+  }
+
+  get disk(): DiskUse {
+    return { total: 0, free: 0, reserve: 0 };
+  }
+
+  createBackup(): Promise<Backup> {
+    throw new QuiverError("NOT_IMPLEMENTED", "There are no backups yet");
+  }
+
+  listBackups(): Promise<Page<Backup>> {
+    throw new QuiverError("NOT_IMPLEMENTED", "There are no backups yet");
+  }
+
+  verify(): Promise<Verification> {
+    throw new QuiverError("NOT_IMPLEMENTED", "The storage cannot be verified yet");
   }
 
   createBucket(bucket: Bucket): Promise<void> {

@@ -4,7 +4,7 @@ import { QuiverError } from "../../errors.ts";
 import type { JobRecord, JobStore } from "../engine.ts";
 import { endOfPrefix, JOB_KIND, JOB_PART_KIND, json, storeKey, utf8, valueAt } from "./layout.ts";
 import { scanRange } from "./scan.ts";
-import { CATALOG, readFailed, type Store } from "./store.ts";
+import { CATALOG, readFailed, type Store } from "./storage/store.ts";
 
 /** The records and parts of jobs in the default column family. */
 export class EmbeddedJobStore implements JobStore {

@@ -3,7 +3,7 @@ import type { Index, IndexRef } from "../engine.ts";
 import { Partition } from "./partition.ts";
 import type { Records } from "./records.ts";
 import { SetLoader } from "./set/set-loader.ts";
-import { readFailed } from "./store.ts";
+import { readFailed } from "./storage/store.ts";
 
 /** The namespaces of one index. */
 export class Partitions {

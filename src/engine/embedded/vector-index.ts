@@ -33,7 +33,7 @@ import { Queries } from "./reads/queries.ts";
 import { measurePartition } from "./recall/measure.ts";
 import { Records } from "./records.ts";
 import type { GraphBuilder } from "./set/graph-builder.ts";
-import { readFailed, type Store } from "./store.ts";
+import { readFailed, type Store } from "./storage/store.ts";
 import type { Usage } from "./usage.ts";
 import { RememberedWrites } from "./writes/remembered-writes.ts";
 import { PartitionGone, Writes } from "./writes/writes.ts";

@@ -1,8 +1,10 @@
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
-import type { AdminService } from "../../../gen/quiver/v1/admin_service_pb.ts";
+import { type AdminService, StorageState } from "../../../gen/quiver/v1/admin_service_pb.ts";
+import type { HealthState } from "../../engine/engine.ts";
 import { LIMITS } from "../../service/limits.ts";
 import type { Service } from "../../service/service.ts";
+import { toStatus } from "../error.ts";
 
 export function adminService({ admin }: Service): Partial<ServiceImpl<typeof AdminService>> {
   return {
@@ -28,12 +30,36 @@ export function adminService({ admin }: Service): Partial<ServiceImpl<typeof Adm
             listPageMax: LIMITS.listPageMax,
             segmentsMax: LIMITS.segmentsMax,
           },
-          readOnly: info.readOnly,
+          readOnly: info.health.state === "read_only",
           arnRegion: info.scope.region,
           arnAccount: info.scope.account,
-          residentBytes: BigInt(info.residentBytes),
+          residentBytes: BigInt(info.memory.resident),
+          storageHealth: {
+            state: STATES[info.health.state],
+            problems: info.health.problems.map((problem) => toStatus(problem)),
+          },
+          memory: {
+            limitBytes: BigInt(info.memory.limit),
+            residentBytes: BigInt(info.memory.resident),
+            vectorBytes: BigInt(info.memory.vectors),
+            graphBytes: BigInt(info.memory.graph),
+            keyBytes: BigInt(info.memory.keys),
+            metadataBytes: BigInt(info.memory.metadata),
+            storeBytes: BigInt(info.memory.store),
+          },
+          disk: {
+            totalBytes: BigInt(info.disk.total),
+            freeBytes: BigInt(info.disk.free),
+            reserveBytes: BigInt(info.disk.reserve),
+          },
         },
       };
     },
   };
 }
+
+const STATES: Readonly<Record<HealthState, StorageState>> = {
+  healthy: StorageState.HEALTHY,
+  read_only: StorageState.READ_ONLY,
+  failed: StorageState.FAILED,
+};

@@ -1,7 +1,7 @@
 import type { WriteBatch } from "../../../../native/write-batch.ts";
 import { QuiverError } from "../../../errors.ts";
 import type { Projection, Vector, WatchEvent, WatchOptions } from "../../engine.ts";
-import { readFailed, type Store } from "../store.ts";
+import { readFailed, type Store } from "../storage/store.ts";
 import { type ChangedKeys, changeKey, type LoggedChange } from "./change-records.ts";
 import { type ChangeBudget, ChangeRing, type Write } from "./change-ring.ts";
 import { type LogChunk, LoggedChanges } from "./logged-changes.ts";

@@ -1,7 +1,7 @@
 import { ABSENT } from "../../../../native/rocksdb.ts";
 import type { WriteBatch } from "../../../../native/write-batch.ts";
 import { keyAt, successor, valueAt } from "../layout.ts";
-import type { Store } from "../store.ts";
+import type { Store } from "../storage/store.ts";
 import {
   CHANGE_STATE_KEY,
   type ChangedKeys,

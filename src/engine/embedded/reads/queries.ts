@@ -6,7 +6,7 @@ import { bytesOfSparse } from "../layout.ts";
 import type { Partition } from "../partition.ts";
 import type { Records } from "../records.ts";
 import type { Found, VectorSet } from "../set/vector-set.ts";
-import { readFailed, type Store } from "../store.ts";
+import { readFailed, type Store } from "../storage/store.ts";
 import { type SearchRequest, searchDenseForMany, type Target } from "./dense-search.ts";
 import { searchSet } from "./search.ts";
 

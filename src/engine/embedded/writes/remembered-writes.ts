@@ -4,7 +4,7 @@ import { QuiverError } from "../../../errors.ts";
 import type { Idempotency } from "../../engine.ts";
 import { IDEMPOTENCY_KIND, json, keyAt, storeKey, utf8, valueAt } from "../layout.ts";
 import { scanRange } from "../scan.ts";
-import { readFailed, type Store } from "../store.ts";
+import { readFailed, type Store } from "../storage/store.ts";
 
 /** How long a write's answer is kept. */
 const KEPT_MS = 24 * 60 * 60 * 1000;

@@ -6,7 +6,7 @@ import type { ChangeLog } from "../changes/change-log.ts";
 import { putJobRecord } from "../job-store.ts";
 import type { Partition } from "../partition.ts";
 import { type PreparedVector, prepareVector, type Records } from "../records.ts";
-import type { Store } from "../store.ts";
+import type { Store } from "../storage/store.ts";
 import type { Usage } from "../usage.ts";
 import { bytesIn, bytesWritten, type Change, growthOf, NOTHING, vectorOf } from "./change.ts";
 import type { Remember, RememberedWrites } from "./remembered-writes.ts";

@@ -1,7 +1,7 @@
-import { ABSENT, type Database, openDatabase, type Snapshot, type StoreError } from "../../../native/rocksdb.ts";
-import { WriteBatch } from "../../../native/write-batch.ts";
-import { QuiverError, shuttingDown } from "../../errors.ts";
-import { decodeU32, decodeU64, encodeU32, encodeU64, FORMAT_KEY, FORMAT_VERSION, LSN_KEY, valueAt } from "./layout.ts";
+import { ABSENT, type Database, openDatabase, type Snapshot, type StoreError } from "../../../../native/rocksdb.ts";
+import { WriteBatch } from "../../../../native/write-batch.ts";
+import { QuiverError, shuttingDown } from "../../../errors.ts";
+import { decodeU32, decodeU64, encodeU32, encodeU64, FORMAT_KEY, FORMAT_VERSION, LSN_KEY, valueAt } from "../layout.ts";
 
 /** The catalog's column family. */
 export const CATALOG = 0;
