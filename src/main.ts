@@ -1,4 +1,5 @@
 import { resolve } from "node:path";
+import { describeCommands, loadCommand } from "./cli/commands.ts";
 import { describeOptions, readConfig } from "./config.ts";
 import { QuiverError } from "./errors.ts";
 import { openLog } from "./log.ts";
@@ -10,13 +11,20 @@ const DEMO_URL = "http://127.0.0.1:8080";
 
 const HELP = `Quiver ${VERSION}: a self-hosted vector store
 
-Usage: npm start -- [options]
+Usage: npm start -- [options]               serves
+       npm run quiver -- <command> --help   tells about a command
 
+Commands
+${describeCommands()}
+
+Options of the server
 ${describeOptions()}
   --help, --version
 `;
 
 async function main(args: readonly string[]): Promise<void> {
+  const [first] = args;
+  if (first !== undefined && !first.startsWith("-")) return runCommand(first, args.slice(1));
   if (args.includes("--help")) return void process.stdout.write(HELP);
   if (args.includes("--version")) return void process.stdout.write(`${VERSION}\n`);
   const config = readConfig(args, process.env);
@@ -43,6 +51,13 @@ async function main(args: readonly string[]): Promise<void> {
       );
     });
   }
+}
+
+async function runCommand(name: string, args: readonly string[]): Promise<void> {
+  const command = await loadCommand(name);
+  if (!command) throw new QuiverError("INVALID_FIELD", `There is no command "${name}"; --help lists the commands`);
+  if (args.includes("--help")) return void process.stdout.write(command.help);
+  process.exitCode = await command.run(args);
 }
 
 /** The message, and that of its cause where it says more. */

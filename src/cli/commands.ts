@@ -1,0 +1,20 @@
+import type { Command } from "./command.ts";
+
+/** Every command by its name; no command serves. Its file is read only when it runs. */
+const COMMANDS: ReadonlyMap<string, { readonly summary: string; readonly load: () => Promise<Command> }> = new Map([
+  [
+    "backup",
+    { summary: "Have a running server make a backup", load: async () => (await import("./backup.ts")).backup },
+  ],
+]);
+
+/** The command of that name; undefined: there is none. */
+export async function loadCommand(name: string): Promise<Command | undefined> {
+  return COMMANDS.get(name)?.load();
+}
+
+/** The lines of --help about commands. */
+export function describeCommands(): string {
+  const width = Math.max(...[...COMMANDS.keys()].map((name) => name.length));
+  return [...COMMANDS].map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`).join("\n");
+}
