@@ -7,6 +7,13 @@ import { temporaryDirectory } from "./temporary-directory.ts";
 
 const main = resolve(import.meta.dirname, "../../src/main.ts");
 
+export interface StartOptions {
+  /** Beside those of this process. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Ends it as `kill` does, so long after its process began, whether it serves by then or not. */
+  readonly killAfterMs?: number;
+}
+
 /** A server in a process of its own, as a user runs it. */
 export class ServerProcess {
   readonly url: string;
@@ -20,9 +27,18 @@ export class ServerProcess {
   }
 
   /** Starts one on a free port and resolves once it serves; rejects with what it wrote when it does not. */
-  static async start(data: string, args: readonly string[] = []): Promise<ServerProcess> {
+  static async start(
+    data: string,
+    args: readonly string[] = [],
+    { env, killAfterMs }: StartOptions = {},
+  ): Promise<ServerProcess> {
     const all = [main, "--port", "0", "--data", data, "--log-level", "warn", ...args];
-    const child = spawn(process.execPath, all, { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(process.execPath, all, {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, ...env },
+      timeout: killAfterMs,
+      killSignal: "SIGKILL",
+    });
     let complaints = "";
     child.stderr.setEncoding("utf8").on("data", (chunk) => {
       complaints += chunk;
@@ -33,8 +49,8 @@ export class ServerProcess {
       child.stdout.resume();
       return new ServerProcess(url, data, child);
     }
-    if (child.exitCode === null) await once(child, "exit");
-    throw new Error(`The server ended with ${child.exitCode}: ${complaints}`);
+    if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+    throw new Error(`The server ended with ${child.exitCode ?? child.signalCode}: ${complaints}`);
   }
 
   /** Ends it as a crash of the machine's memory would: no handler runs. */
@@ -46,6 +62,12 @@ export class ServerProcess {
   async stop(): Promise<number | null> {
     await this.#end("SIGTERM");
     return this.#child.exitCode;
+  }
+
+  /** Resolves, once it has ended by itself, to its exit code or to the signal that ended it. */
+  async ended(): Promise<number | NodeJS.Signals | null> {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) await once(this.#child, "exit");
+    return this.#child.exitCode ?? this.#child.signalCode;
   }
 
   get pid(): number | undefined {
