@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Config } from "./config.ts";
 import { openEmbeddedEngine } from "./engine/embedded/embedded-engine.ts";
-import type { Engine, Quotas } from "./engine/engine.ts";
+import type { Engine, Health, Quotas } from "./engine/engine.ts";
 import { QuiverError } from "./errors.ts";
 import { openPort, type Port } from "./http/port.ts";
 import { createRoutes, type Readiness } from "./http/routes.ts";
@@ -93,8 +93,14 @@ function openEngine(config: Config, log: Log): Promise<Engine> {
     ...(config.memoryLimit > 0 && { memoryLimit: config.memoryLimit }),
     writeBuffer: config.writeBuffer,
     quotas: quotasOf(config),
+    onHealth: (health) => logHealth(log, health),
     onBackgroundError: (message, err) => log.error({ err }, message),
   });
+}
+
+function logHealth(log: Log, { state, problems: [problem] }: Health): void {
+  if (problem) log.error({ err: problem }, `The storage is ${state === "failed" ? "damaged" : "read-only"} now`);
+  else log.warn("The storage is well again: writes go on");
 }
 
 function quotasOf(config: Config): Quotas {
@@ -124,11 +130,17 @@ function ratesOf(config: Config): RateLimits {
   };
 }
 
-/** Ready once every index can answer; an index whose graph is being built answers exactly meanwhile. */
+/**
+ * Ready once every index can answer; an index whose graph is being built answers exactly meanwhile, and reads go on while
+ * the storage is read-only.
+ */
 function readinessOf(engine: Engine): Readiness {
   const states = engine.indexStates();
+  const { state, problems } = engine.health;
   return {
     ready: states.every(({ state }) => state !== "loading"),
+    storage: state,
+    problems: problems.map(({ reason, message }) => ({ reason, message })),
     indexes: Object.fromEntries(states.map(({ bucket, index, state }) => [`${bucket}/${index}`, state])),
   };
 }

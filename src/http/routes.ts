@@ -3,6 +3,9 @@ import type { HttpHandler, HttpRequest, HttpResponse } from "./types.ts";
 /** Whether the server can take calls, and what it waits for: one word per index, such as `ready` or `loading`. */
 export interface Readiness {
   readonly ready: boolean;
+  /** `healthy`, `read_only` or `failed`, and why. */
+  readonly storage: string;
+  readonly problems: readonly { readonly reason: string; readonly message: string }[];
   readonly indexes: Readonly<Record<string, string>>;
 }
 

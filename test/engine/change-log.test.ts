@@ -4,6 +4,7 @@ import { ABSENT } from "../../native/rocksdb.ts";
 import { ChangeLog, type ChangeLogOptions } from "../../src/engine/embedded/changes/change-log.ts";
 import { ChangeBudget } from "../../src/engine/embedded/changes/change-ring.ts";
 import { utf8, valueAt } from "../../src/engine/embedded/layout.ts";
+import { HealthReport } from "../../src/engine/embedded/storage/health.ts";
 import { Store } from "../../src/engine/embedded/storage/store.ts";
 import type { Vector, WatchEvent } from "../../src/engine/engine.ts";
 import { QuiverError, shuttingDown } from "../../src/errors.ts";
@@ -39,7 +40,9 @@ class Bench {
   }
 
   static async open(path: string, limits: Limits = {}): Promise<Bench> {
-    const store = await Store.open(path, (message, error) => assert.fail(`${message}: ${error}`));
+    const store = await Store.open(path, {
+      health: new HealthReport(({ problems }) => assert.fail(`${problems[0]?.message}`)),
+    });
     const there = store.database.columnFamilies().find(({ name }) => name === FAMILY);
     const bench = new Bench(store, there?.id ?? (await store.database.createColumnFamily(FAMILY)), limits);
     await bench.log.load();
@@ -61,6 +64,7 @@ class Bench {
       metadata: { value },
     });
     return this.store.commit(
+      "grow",
       (batch, lsn) => {
         for (const [key, value] of puts) {
           batch.put(this.#family, this.#key(namespace, key), Buffer.from(`${lsn} ${value}`));

@@ -75,8 +75,12 @@ test("over TLS, ALPN chooses the version", async (t) => {
 
 test("plain routes answer GET and HEAD, and the rest is an error in JSON", async (t) => {
   let ready = false;
-  const indexes = { "b/i": "loading" };
-  const routes = createRoutes({ name: "Quiver", version: "1.2.3", readiness: () => ({ ready, indexes }) });
+  const state = {
+    storage: "read_only",
+    problems: [{ reason: "DISK_FULL", message: "Full" }],
+    indexes: { "b/i": "loading" },
+  };
+  const routes = createRoutes({ name: "Quiver", version: "1.2.3", readiness: () => ({ ready, ...state }) });
   const { url } = await open(t, routes);
   const get = (path: string, method = "GET") => sendHttp1(url, { path, method });
 
@@ -84,12 +88,15 @@ test("plain routes answer GET and HEAD, and the rest is an error in JSON", async
   assert.match((await get("/")).body.toString(), /^Quiver 1\.2\.3/);
   const loading = await get("/readyz?verbose");
   assert.equal(loading.status, 503);
-  assert.deepEqual(JSON.parse(loading.body.toString()), { ready: false, indexes });
+  assert.deepEqual(JSON.parse(loading.body.toString()), { ready: false, ...state });
   ready = true;
   assert.equal((await get("/readyz")).status, 200);
 
   const head = await get("/readyz", "HEAD");
-  assert.deepEqual([head.status, head.body.length, head.headers["content-length"]], [200, 0, "43"]);
+  assert.deepEqual(
+    [head.status, head.body.length, head.headers["content-length"]],
+    [200, 0, `${loading.body.length - 1}`],
+  );
   const missing = await get("/nowhere");
   assert.equal(missing.status, 404);
   assert.equal(JSON.parse(missing.body.toString()).code, "not_found");

@@ -64,7 +64,8 @@ export async function openRpcHarness(t: TestContext, options: RpcHarnessOptions)
   const logLines: Record<string, unknown>[] = [];
   const log: Log = openLog({ level: "debug", to: { write: (line) => logLines.push(JSON.parse(line)) } });
   const rpc = createRpcHandler({ services: options.services, log, ...options.rpc });
-  const routes = createRoutes({ name: "quiver", version: "0.0.0", readiness: () => ({ ready: true, indexes: {} }) });
+  const readiness = { ready: true, storage: "healthy", problems: [], indexes: {} };
+  const routes = createRoutes({ name: "quiver", version: "0.0.0", readiness: () => readiness });
   const port = await openPort({
     host: "127.0.0.1",
     port: 0,

@@ -35,11 +35,11 @@ export class Catalog {
 
   /** `apply` runs once the record is durable, as in Store.commit. */
   async putBucket({ name, ...record }: Bucket, apply: () => void): Promise<void> {
-    await this.#store.commit((batch) => batch.put(CATALOG, storeKey(BUCKET_KIND, name), encode(record)), apply);
+    await this.#store.commit("grow", (batch) => batch.put(CATALOG, storeKey(BUCKET_KIND, name), encode(record)), apply);
   }
 
   async deleteBucket(name: string, apply: () => void): Promise<void> {
-    await this.#store.commit((batch) => batch.delete(CATALOG, storeKey(BUCKET_KIND, name)), apply);
+    await this.#store.commit("drop", (batch) => batch.delete(CATALOG, storeKey(BUCKET_KIND, name)), apply);
   }
 
   /** `also` may add to the batch. */
@@ -48,23 +48,31 @@ export class Catalog {
     apply: () => void,
     also: (batch: WriteBatch, lsn: number) => void = () => {},
   ): Promise<void> {
-    await this.#store.commit((batch, lsn) => {
-      batch.put(CATALOG, storeKey(INDEX_KIND, bucket, index), encode(record));
-      also(batch, lsn);
-    }, apply);
+    await this.#store.commit(
+      "grow",
+      (batch, lsn) => {
+        batch.put(CATALOG, storeKey(INDEX_KIND, bucket, index), encode(record));
+        also(batch, lsn);
+      },
+      apply,
+    );
   }
 
   /** Also notes that the index's column family may be dropped. */
   async deleteIndex({ bucket, index, columnFamily }: IndexRecord, apply: () => void): Promise<void> {
-    await this.#store.commit((batch) => {
-      batch.delete(CATALOG, storeKey(INDEX_KIND, bucket, index));
-      batch.put(CATALOG, storeKey(DROPPED_KIND, columnFamily), new Uint8Array());
-    }, apply);
+    await this.#store.commit(
+      "drop",
+      (batch) => {
+        batch.delete(CATALOG, storeKey(INDEX_KIND, bucket, index));
+        batch.put(CATALOG, storeKey(DROPPED_KIND, columnFamily), new Uint8Array());
+      },
+      apply,
+    );
   }
 
   /** Forgets a column family that is dropped. */
   async forgetDropped(columnFamily: string): Promise<void> {
-    await this.#store.commit((batch) => batch.delete(CATALOG, storeKey(DROPPED_KIND, columnFamily)));
+    await this.#store.commit("drop", (batch) => batch.delete(CATALOG, storeKey(DROPPED_KIND, columnFamily)));
   }
 
   async *#records(kind: number): AsyncGenerator<{ name: string; value: Uint8Array }> {

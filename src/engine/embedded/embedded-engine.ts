@@ -35,6 +35,7 @@ import { beginLog } from "./changes/logged-changes.ts";
 import { EmbeddedJobStore } from "./job-store.ts";
 import { FORMAT_VERSION } from "./layout.ts";
 import { GraphBuilder } from "./set/graph-builder.ts";
+import { HealthReport } from "./storage/health.ts";
 import { readFailed, Store } from "./storage/store.ts";
 import { assertIndexRoom, NO_QUOTAS, SERVER, Usage } from "./usage.ts";
 import { VectorIndex } from "./vector-index.ts";
@@ -52,6 +53,8 @@ export interface EmbeddedEngineOptions {
   readonly quotas?: Quotas;
   /** Picks the vectors and queries that recall is measured with: in [0, 1). Default Math.random. */
   readonly random?: () => number;
+  /** Hears each change of the state of its health. Default: nobody does. */
+  readonly onHealth?: (health: Health) => void;
   /** Hears of background work that failed and what that means. */
   readonly onBackgroundError: (message: string, error: unknown) => void;
 }
@@ -64,9 +67,10 @@ interface BucketEntry {
 
 /** Opens the engine that keeps everything in this process: RocksDB on disk, graphs in memory. Indexes load in the background. */
 export async function openEmbeddedEngine(options: EmbeddedEngineOptions): Promise<Engine> {
-  const store = await Store.open(options.path, options.onBackgroundError);
+  const health = new HealthReport(options.onHealth ?? (() => {}));
+  const store = await Store.open(options.path, { writeBuffer: options.writeBuffer, health });
   try {
-    return await EmbeddedEngine.load(store, options);
+    return await EmbeddedEngine.load(store, health, options);
   } catch (error) {
     await store.close();
     throw readFailed(error);
@@ -78,6 +82,7 @@ class EmbeddedEngine implements Engine {
   readonly formatVersion = FORMAT_VERSION;
   readonly jobs: EmbeddedJobStore;
   readonly #store: Store;
+  readonly #health: HealthReport;
   readonly #catalog: Catalog;
   readonly #builder: GraphBuilder;
   readonly #onBackgroundError: EmbeddedEngineOptions["onBackgroundError"];
@@ -89,8 +94,9 @@ class EmbeddedEngine implements Engine {
   #lastChange: Promise<unknown> = Promise.resolve();
   #closed = false;
 
-  private constructor(store: Store, options: EmbeddedEngineOptions) {
+  private constructor(store: Store, health: HealthReport, options: EmbeddedEngineOptions) {
     this.#store = store;
+    this.#health = health;
     this.#catalog = new Catalog(store);
     this.jobs = new EmbeddedJobStore(store);
     this.#onBackgroundError = options.onBackgroundError;
@@ -106,8 +112,8 @@ class EmbeddedEngine implements Engine {
     );
   }
 
-  static async load(store: Store, options: EmbeddedEngineOptions): Promise<EmbeddedEngine> {
-    const engine = new EmbeddedEngine(store, options);
+  static async load(store: Store, health: HealthReport, options: EmbeddedEngineOptions): Promise<EmbeddedEngine> {
+    const engine = new EmbeddedEngine(store, health, options);
     const { buckets, indexes, dropped } = await engine.#catalog.load();
     const families = new Map(store.database.columnFamilies().map(({ name, id }) => [name, id]));
     for (const bucket of buckets) engine.#addBucket(bucket);
@@ -131,7 +137,7 @@ class EmbeddedEngine implements Engine {
   }
 
   get health(): Health {
-    return { state: this.#store.readOnly ? "read_only" : "healthy", problems: [] };
+    return this.#health.health;
   }
 
   get memory(): MemoryUse {
@@ -139,7 +145,7 @@ class EmbeddedEngine implements Engine {
   }
 
   get disk(): DiskUse {
-    return { total: 0, free: 0, reserve: 0 };
+    return this.#store.disk.use;
   }
 
   createBackup(): Promise<Backup> {
@@ -234,6 +240,7 @@ class EmbeddedEngine implements Engine {
         indexes.delete(ref.index);
         index.dispose(notFound(ref));
         index.usage.close();
+        this.#health.set(partOf(ref), undefined);
       });
       try {
         await this.#store.database.dropColumnFamily(index.columnFamily);
@@ -407,8 +414,10 @@ class EmbeddedEngine implements Engine {
       builder: this.#builder,
       changeBudget: this.#changeBudget,
       random: this.#random,
-      onLoadError: (error) =>
-        this.#onBackgroundError(`Cannot load index "${record.bucket}/${record.index}"; its calls fail`, error),
+      onLoadError: (error) => {
+        this.#health.set(partOf(record), error);
+        this.#onBackgroundError(`Cannot load index "${record.bucket}/${record.index}"; its calls fail`, error);
+      },
     });
   }
 
@@ -431,6 +440,11 @@ class EmbeddedEngine implements Engine {
     if (index) return index;
     throw notFound(ref);
   }
+}
+
+/** An index as a part of the engine's health. */
+function partOf({ bucket, index }: IndexRef): string {
+  return `index ${bucket}/${index}`;
 }
 
 function assertUnprotected({ bucket, index, deletionProtection }: Index, what: string): void {

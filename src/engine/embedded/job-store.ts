@@ -28,14 +28,14 @@ export class EmbeddedJobStore implements JobStore {
   }
 
   async create(job: JobRecord, parts: readonly Uint8Array[]): Promise<void> {
-    await this.#store.commit((batch) => {
+    await this.#store.commit("grow", (batch) => {
       putJobRecord(batch, job);
       for (const [part, bytes] of parts.entries()) batch.put(CATALOG, partKey(job.jobId, part), bytes);
     });
   }
 
   async put(job: JobRecord, { withoutParts }: { readonly withoutParts: boolean }): Promise<void> {
-    await this.#store.commit((batch) => {
+    await this.#store.commit(withoutParts ? "shrink" : "grow", (batch) => {
       putJobRecord(batch, job);
       if (withoutParts) deleteParts(batch, job.jobId);
     });
@@ -50,7 +50,7 @@ export class EmbeddedJobStore implements JobStore {
   }
 
   async delete(jobIds: readonly string[]): Promise<void> {
-    await this.#store.commit((batch) => {
+    await this.#store.commit("shrink", (batch) => {
       for (const jobId of jobIds) {
         batch.delete(CATALOG, storeKey(JOB_KIND, jobId));
         deleteParts(batch, jobId);

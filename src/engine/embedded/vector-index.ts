@@ -56,7 +56,7 @@ export interface VectorIndexOptions {
   /** As in EmbeddedEngineOptions. */
   readonly random: (() => number) | undefined;
   /** Hears why the stored vectors cannot be read; the index then fails every call. */
-  readonly onLoadError: (error: unknown) => void;
+  readonly onLoadError: (error: QuiverError) => void;
 }
 
 /** One index: its column family, and its partitions in memory. */
@@ -110,7 +110,7 @@ export class VectorIndex {
     this.#queries = new Queries({ store, records });
     this.#loaded = this.#load();
     usage.countUntil(this.#loaded);
-    this.#loaded.catch((error: unknown) => {
+    this.#loaded.catch((error: QuiverError) => {
       if (this.#gone) return;
       this.#state = "failed";
       onLoadError(error);

@@ -117,7 +117,7 @@ export class LoggedChanges {
     const time = Date.now() - maxAgeMs;
     const keep = await this.#first((header) => header.before >= before && header.time >= time);
     if (keep.lsn <= this.#start + 1) return;
-    await store.commit((batch) => {
+    await store.commit("shrink", (batch) => {
       // Set before the batch is durable: a batch that comes after it must not bring the old start back.
       this.#start = keep.lsn - 1;
       this.#trimmed = keep.before;

@@ -2,11 +2,22 @@ import { ABSENT, type Database, openDatabase, type Snapshot, type StoreError } f
 import { WriteBatch } from "../../../../native/write-batch.ts";
 import { QuiverError, shuttingDown } from "../../../errors.ts";
 import { decodeU32, decodeU64, encodeU32, encodeU64, FORMAT_KEY, FORMAT_VERSION, LSN_KEY, valueAt } from "../layout.ts";
+import { DiskGuard, type WriteKind } from "./disk-guard.ts";
+import type { HealthReport } from "./health.ts";
 
 /** The catalog's column family. */
 export const CATALOG = 0;
 
 const RETRY_BUSY_MS = 1000;
+
+const DEFAULT_WRITE_BUFFER = 128 * 1024 * 1024;
+
+export interface StoreOptions {
+  /** Bytes of memtables. Default 128 MiB. */
+  readonly writeBuffer?: number | undefined;
+  /** Is told what is wrong with the storage. */
+  readonly health: HealthReport;
+}
 
 /**
  * The database with its sequence number: the only way to write. Batches commit in the order of their lsn; `apply` runs
@@ -14,28 +25,33 @@ const RETRY_BUSY_MS = 1000;
  */
 export class Store {
   readonly database: Database;
-  readonly #onFault: (message: string, error: unknown) => void;
+  /** What may be written to the disk. */
+  readonly disk: DiskGuard;
+  readonly #health: HealthReport;
   readonly #commits = new Set<Promise<number>>();
   #assignedLsn: number;
   #appliedLsn: number;
   #fault: unknown;
   #closing = false;
 
-  private constructor(database: Database, lsn: number, onFault: (message: string, error: unknown) => void) {
+  private constructor(
+    database: Database,
+    { lsn, disk, health }: { readonly lsn: number; readonly disk: DiskGuard; readonly health: HealthReport },
+  ) {
     this.database = database;
+    this.disk = disk;
     this.#assignedLsn = lsn;
     this.#appliedLsn = lsn;
-    this.#onFault = onFault;
+    this.#health = health;
   }
 
-  /**
-   * Opens or creates the database; fails with one clear sentence when it is locked, damaged or of another format.
-   * `onFault` hears once of the fault that makes the store read-only.
-   */
-  static async open(path: string, onFault: (message: string, error: unknown) => void): Promise<Store> {
+  /** Opens or creates the database; fails with one clear sentence when it is locked, damaged or of another format. */
+  static async open(path: string, { writeBuffer = DEFAULT_WRITE_BUFFER, health }: StoreOptions): Promise<Store> {
     const opening: { store?: Store } = {};
     const database = await openDatabase(path, {
       createIfMissing: true,
+      dbWriteBufferBytes: writeBuffer,
+      maxTotalWalBytes: 2 * writeBuffer,
       onBackgroundError: (error) => {
         if (opening.store) opening.store.#turnReadOnly(error);
       },
@@ -43,7 +59,9 @@ export class Store {
       throw openingFailed(path, error);
     });
     try {
-      opening.store = new Store(database, await readHeader(database, path), onFault);
+      const lsn = await readHeader(database, path);
+      const disk = await DiskGuard.start({ path, writeBuffer, onChange: (problem) => health.set("disk", problem) });
+      opening.store = new Store(database, { lsn, disk, health });
       return opening.store;
     } catch (error) {
       await database.close();
@@ -67,10 +85,15 @@ export class Store {
 
   /**
    * Commits what `fill` puts into the batch and then calls `apply`; both get the write's lsn. Resolves to it. Without an
-   * await before the batch is handed over, so calls made in one turn keep their order.
+   * await before the batch is handed over, so calls made in one turn keep their order. The disk decides whether a write
+   * of this kind is admitted.
    */
-  commit(fill: (batch: WriteBatch, lsn: number) => void, apply?: (lsn: number) => void): Promise<number> {
-    const commit = this.#commit(fill, apply);
+  commit(
+    kind: WriteKind,
+    fill: (batch: WriteBatch, lsn: number) => void,
+    apply?: (lsn: number) => void,
+  ): Promise<number> {
+    const commit = this.#commit(kind, fill, apply);
     this.#commits.add(commit);
     const forget = () => void this.#commits.delete(commit);
     commit.then(forget, forget);
@@ -79,13 +102,7 @@ export class Store {
 
   assertWritable(): void {
     if (this.#closing) throw shuttingDown();
-    if (this.readOnly) {
-      throw new QuiverError(
-        "STORAGE_READ_ONLY",
-        "The store is read-only after a storage fault: repair the disk and restart the server",
-        { cause: this.#fault },
-      );
-    }
+    if (this.readOnly) throw readOnly(this.#fault);
   }
 
   /** Refuses new writes and waits for those under way; reads go on. */
@@ -96,15 +113,22 @@ export class Store {
 
   /** Call `stopWrites` first. */
   async close(): Promise<void> {
+    this.disk.close();
     await this.database.close();
   }
 
-  async #commit(fill: (batch: WriteBatch, lsn: number) => void, apply?: (lsn: number) => void): Promise<number> {
+  async #commit(
+    kind: WriteKind,
+    fill: (batch: WriteBatch, lsn: number) => void,
+    apply?: (lsn: number) => void,
+  ): Promise<number> {
     this.assertWritable();
+    this.disk.admit(kind, 0);
     const lsn = ++this.#assignedLsn;
     const batch = new WriteBatch();
     fill(batch, lsn);
     batch.put(CATALOG, LSN_KEY, encodeU64(lsn));
+    this.disk.admit(kind, batch.byteLength);
     try {
       await this.database.write(batch.bytes());
     } catch (error) {
@@ -157,8 +181,16 @@ export class Store {
   #turnReadOnly(fault: unknown): void {
     if (this.readOnly) return;
     this.#fault = fault;
-    this.#onFault("The store is read-only after a fault; reads go on, writes are refused until a restart", fault);
+    this.#health.set("storage", readOnly(fault));
   }
+}
+
+function readOnly(cause: unknown): QuiverError {
+  return new QuiverError(
+    "STORAGE_READ_ONLY",
+    "The store is read-only after a storage fault: repair the disk and restart the server",
+    { cause },
+  );
 }
 
 /** What a failed read means to the caller. */
@@ -208,7 +240,7 @@ function openingFailed(path: string, cause: StoreError): QuiverError {
   switch (cause.code) {
     case "LOCKED":
       return new QuiverError(
-        "STORAGE_READ_ONLY",
+        "STORAGE_LOCKED",
         `Cannot open "${path}": another process is using it; stop that one or choose another directory with --data`,
         { cause },
       );

@@ -77,7 +77,7 @@ export class RememberedWrites {
     };
     const answer = await write(remember);
     // A write that found nothing to do would else do it at its repetition.
-    if (!isRemembered) await this.#store.commit((batch) => remember(batch, answer));
+    if (!isRemembered) await this.#store.commit("shrink", (batch) => remember(batch, answer));
     if (at - this.#sweptAt > SWEEP_EVERY_MS) {
       this.#sweptAt = at;
       // What is left is looked at again in an hour.
@@ -100,7 +100,7 @@ export class RememberedWrites {
       const all = Array.from({ length: chunk.entries.length / 4 }, (_, i) => i);
       const old = all.filter((i) => (json(valueAt(chunk, i)) as Remembered).at < before);
       if (old.length === 0) continue;
-      await this.#store.commit((batch) => {
+      await this.#store.commit("shrink", (batch) => {
         for (const i of old) batch.delete(this.#columnFamily, keyAt(chunk, i));
       });
     }

@@ -19,6 +19,11 @@ function assertDimension({ set }: Partition, { key, data }: PreparedVector): voi
   throw new QuiverError("DIMENSION_MISMATCH", message);
 }
 
+/** Deletes go on where the disk has no room for more. */
+function grows({ deletes, clears }: Change): boolean {
+  return deletes.length === 0 && !clears;
+}
+
 /** Thrown when a namespace was deleted while a write waited for its turn. */
 export class PartitionGone extends Error {}
 
@@ -197,6 +202,7 @@ export class Writes {
     const room = usage.reserve(...growthOf(partition, change));
     try {
       const lsn = await store.commit(
+        grows(change) ? "grow" : "shrink",
         (batch, version) => {
           this.#fill(batch, version, partition, change);
           also(batch, version);
