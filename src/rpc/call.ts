@@ -1,6 +1,7 @@
 import { Code, ConnectError, type ContextKey, createContextKey, type HandlerContext } from "@connectrpc/connect";
 import type { QuiverError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import { NO_TICKET, type Ticket } from "./admission-queue.ts";
 import { overwriteError, reasonOf, toConnectError, toRequestError } from "./error.ts";
 import { createMemoryBudget, type Lease } from "./memory-budget.ts";
 
@@ -21,6 +22,8 @@ export interface Call {
   readonly lease: Lease;
   /** Why the call is refused before its body is read. */
   readonly refusal: QuiverError | undefined;
+  /** Ended when the call is served, so that another has its turn. */
+  readonly ticket: Ticket;
   stage: Stage;
 }
 
@@ -30,6 +33,7 @@ const NO_CALL: Call = {
   shutdown: new AbortController().signal,
   lease: createMemoryBudget(0)(),
   refusal: undefined,
+  ticket: NO_TICKET,
   stage: "request",
 };
 
@@ -53,6 +57,7 @@ export function followCall(context: HandlerContext, call: Call, log: Log): void 
     if (!ended) {
       ended = true;
       call.lease.close();
+      call.ticket.end();
       const error = thrown === undefined ? undefined : settleError(thrown, call);
       logCall(log, context.protocolName, call, { error, durationMs: performance.now() - startedAt });
     }

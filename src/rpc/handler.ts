@@ -13,7 +13,10 @@ import { Health } from "../../gen/grpc/health/v1/health_pb.ts";
 import { QuiverError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { LIMITS } from "../service/limits.ts";
+import { type AdmissionLimits, type CallKind, createAdmission, DEFAULT_ADMISSION_LIMITS, kindOf } from "./admission.ts";
+import { NO_TICKET, type Ticket } from "./admission-queue.ts";
 import { type Call, callKey, followCall } from "./call.ts";
+import { clientAddress } from "./client-address.ts";
 import { applyCors } from "./cors.ts";
 import { notImplemented, type RpcService } from "./define-service.ts";
 import { discardRest } from "./discard-rest.ts";
@@ -23,9 +26,10 @@ import { relaxGrpcMessage } from "./grpc-message.ts";
 import { guardCall } from "./interceptor.ts";
 import { createJsonScan } from "./json-scan.ts";
 import { createMemoryBudget, type Lease } from "./memory-budget.ts";
+import { overloaded, refuseQuickly, retryDelay } from "./quick-refusal.ts";
 import { explainStatus, refusalResponse } from "./refusal.ts";
 import { readRequestBody } from "./request-body.ts";
-import { dropDistantDeadline, requestFormat } from "./request-format.ts";
+import { dropDistantDeadline, requestFormat, shortenDeadline, timeoutOf } from "./request-format.ts";
 import { createFieldScan } from "./wire-scan.ts";
 
 export interface RpcLimits {
@@ -56,6 +60,10 @@ export interface RpcHandlerOptions {
   services: readonly RpcService[];
   log: Log;
   limits?: Partial<RpcLimits>;
+  /** How many calls are served at a time, and how many wait. */
+  admission?: Partial<AdmissionLimits>;
+  /** Whose call it is: under load, clients take turns. Default: by address. */
+  clientOf?(request: Request): string;
   /** Runs before the body of a call is read, to authenticate it. What it throws is the answer. */
   gate?(context: HandlerContext): void | Promise<void>;
   /** Origins whose pages may call from a browser; `*` is every origin. Default none. */
@@ -72,12 +80,13 @@ export type RpcHandler = (request: Request, response: Response) => boolean;
 
 /** Serves gRPC, gRPC-Web and Connect, binary and JSON. */
 export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
-  const { log } = options;
+  const { log, clientOf = clientAddress } = options;
   const limits: RpcLimits = { ...DEFAULT_RPC_LIMITS, ...options.limits };
   const corsOrigins = options.corsOrigins ?? [];
   const shutdown = options.shutdown ?? new AbortController().signal;
   const openLease = createMemoryBudget(limits.maxBufferedBytes);
   const routes = createRoutes(options, limits);
+  const admission = createAdmission({ ...DEFAULT_ADMISSION_LIMITS, ...options.admission }, log);
 
   const serve = async (route: Route, request: Request, response: Response, call: Call, lease: Lease) => {
     const answer = await answerCall(route, request, response, call, lease);
@@ -103,6 +112,28 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
     return refusalResponse(answer.status, error, answer.header);
   };
 
+  const admit = (kind: CallKind, request: Request, response: Response, begin: Begin) => {
+    const askedAt = performance.now();
+    const timeoutMs = timeoutOf(request.headers);
+    const waiting = admission.ask(kind, {
+      client: clientOf(request),
+      deadline: askedAt + timeoutMs,
+      isReceiving: () => !request.complete,
+      start(ticket) {
+        if (timeoutMs < Number.POSITIVE_INFINITY)
+          shortenDeadline(request.headers, askedAt + timeoutMs - performance.now());
+        begin(ticket);
+      },
+      refuse(waitMs) {
+        if (waitMs === undefined) return begin(NO_TICKET, DEADLINE_PASSED);
+        const retryAfterMs = retryDelay(waitMs);
+        if (refuseQuickly(request, response, kind === "stream", retryAfterMs)) return;
+        begin(NO_TICKET, overloaded(retryAfterMs));
+      },
+    });
+    if (waiting !== NO_TICKET) response.once("close", waiting.end);
+  };
+
   return (request, response) => {
     const path = (request.url ?? "").split("?", 1)[0] ?? "";
     const route = routes.find(path, request);
@@ -111,15 +142,22 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
 
     const requestId = requestIdOf(request);
     response.setHeader("x-request-id", requestId);
-    const lease = openLease();
-    response.once("close", lease.close);
-    const refusal = route.known ? undefined : notImplemented(path.slice(1));
-    const call: Call = { requestId, method: path.slice(1), shutdown, stage: "request", lease, refusal };
-    serve(route, request, response, call, lease).catch((error: unknown) => {
-      const level = isOfClientThatLeft(error) ? "debug" : "error";
-      log[level]({ requestId, method: call.method, err: error }, "Response could not be sent");
-      response.destroy();
-    });
+    const method = path.slice(1);
+    const begin = (ticket: Ticket, refusal = route.known ? undefined : notImplemented(method)) => {
+      const lease = openLease();
+      response.once("close", () => {
+        lease.close();
+        ticket.end();
+      });
+      const call: Call = { requestId, method, shutdown, stage: "request", lease, refusal, ticket };
+      serve(route, request, response, call, lease).catch((error: unknown) => {
+        const level = isOfClientThatLeft(error) ? "debug" : "error";
+        log[level]({ requestId, method, err: error }, "Response could not be sent");
+        response.destroy();
+      });
+    };
+    if (route.kind === undefined) begin(NO_TICKET);
+    else admit(route.kind, request, response, begin);
     return true;
   };
 }
@@ -131,8 +169,15 @@ async function* finishBody(request: Request, body: AsyncIterable<Uint8Array>, tr
   await discardRest(request);
 }
 
+/** Serves a call that has its turn, or refuses it in the dress of its protocol. */
+type Begin = (ticket: Ticket, refusal?: QuiverError) => void;
+
+const DEADLINE_PASSED = new QuiverError("DEADLINE_EXCEEDED", "The deadline passed while the call waited for its turn");
+
 interface Route {
   readonly handler: UniversalHandler;
+  /** Undefined: served without waiting. */
+  readonly kind: CallKind | undefined;
   readonly known: boolean;
   readonly scanFields: MessageScan;
   readonly scanJson: MessageScan;
@@ -205,7 +250,8 @@ const REQUEST_ID = /^[\w.:-]{1,128}$/;
 
 function routeOf(handler: UniversalHandler, known: boolean): Route {
   const { input } = handler.method;
-  return { handler, known, scanFields: createFieldScan(input), scanJson: createJsonScan(input) };
+  const kind = known ? kindOf(handler.method) : undefined;
+  return { handler, kind, known, scanFields: createFieldScan(input), scanJson: createJsonScan(input) };
 }
 
 function requestIdOf(request: Request): string {

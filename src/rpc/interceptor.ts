@@ -16,7 +16,11 @@ export const guardCall: Interceptor = (next) => async (request) => {
   try {
     if (signal.aborted) throw abortError(signal.reason);
     const guarded = request.stream ? { ...request, message: blameClient(request.message) } : request;
+    // Streams go on for long; only that they begin is a matter of turns.
+    if (request.method.methodKind !== "unary") setImmediate(call.ticket.end);
     const response = await untilAborted(next(guarded), signal, abortError);
+    // A client that reads slowly keeps nobody waiting.
+    call.ticket.end();
     if (!response.stream) return response;
     return { ...response, message: guardMessages(response.message, signal, call.requestId) };
   } catch (error) {

@@ -1,0 +1,168 @@
+/** A call that asks to be served. */
+export interface Applicant {
+  /** Whose call it is: clients take turns. */
+  readonly client: string;
+  /** When its deadline passes, in the milliseconds of `performance.now()`; Infinity without one. */
+  readonly deadline: number;
+  /** Whether its client still sends the request. */
+  isReceiving(): boolean;
+  /** Serves it; the ticket must be ended when it is served. */
+  start(ticket: Ticket): void;
+  /** Answers without serving it. `retryAfterMs` is undefined when its deadline passed while it waited. */
+  refuse(retryAfterMs: number | undefined): void;
+}
+
+/** The place of a call among those in progress, or in the queue. */
+export interface Ticket {
+  /** The call is served, or its client has left. Twice is fine. */
+  end(): void;
+}
+
+export interface QueueLimits {
+  /** Calls in progress. */
+  readonly seats: number;
+  /** The share of the seats that the calls of one client may take, so that slow calls of one leave room for others. */
+  readonly clientShare: number;
+  /** Calls that wait, of all clients. */
+  readonly waitingMax: number;
+  /** So many calls of one client may wait however long that takes, unless their deadline is nearer. */
+  readonly waitingOfClient: number;
+  /** A call that would wait longer is refused at once. In milliseconds. */
+  readonly waitMaxMs: number;
+  /** The same while calls have been waiting for longer than `standingMs` without a break: a queue that stands gains nothing. */
+  readonly standingWaitMaxMs: number;
+  readonly standingMs: number;
+  /** A call whose request takes longer to come gives its seat to another and goes on without one. In milliseconds. */
+  readonly receiveMs: number;
+}
+
+/** How much of the mean time between two starts is that of the last one. */
+const INTERVAL_WEIGHT = 1 / 64;
+
+/** Serves at most so many calls at a time; others wait in one queue per client, and the clients take turns. */
+export class AdmissionQueue {
+  readonly #limits: QueueLimits;
+  readonly #seatsOfClient: number;
+  /** Clients in the order of their turns, each with its calls. */
+  readonly #waiting = new Map<string, Set<Applicant>>();
+  readonly #seated = new Map<string, number>();
+  readonly #receiving = new Map<Applicant, { readonly since: number; readonly leave: () => void }>();
+  #taken = 0;
+  #waitingCount = 0;
+  #intervalMs = 1;
+  #startedAt = 0;
+  #emptyAt = 0;
+
+  constructor(limits: QueueLimits) {
+    this.#limits = limits;
+    this.#seatsOfClient = Math.max(1, Math.floor(limits.seats * limits.clientShare));
+  }
+
+  get waitingCount(): number {
+    return this.#waitingCount;
+  }
+
+  /** Starts the call, queues it, or refuses it. `lagMs` is what the event loop is behind. */
+  ask(applicant: Applicant, lagMs = 0): Ticket {
+    const own = this.#waiting.get(applicant.client);
+    if (own === undefined && this.#hasSeat(applicant.client)) return this.#seat(applicant);
+    const now = performance.now();
+    const waitMs = this.#expectedWait(own?.size ?? 0);
+    if (!this.#mayWait(applicant, own?.size ?? 0, waitMs, now, lagMs)) {
+      applicant.refuse(waitMs);
+      return NO_TICKET;
+    }
+    if (this.#waitingCount === 0) {
+      this.#emptyAt = now;
+      this.#startedAt = now;
+    }
+    if (own === undefined) this.#waiting.set(applicant.client, new Set([applicant]));
+    else own.add(applicant);
+    this.#waitingCount += 1;
+    return { end: () => this.#forget(applicant) };
+  }
+
+  /** Gives the seats of requests that come slowly to calls that wait. */
+  freeSlowSeats(): void {
+    const oldest = performance.now() - this.#limits.receiveMs;
+    for (const [applicant, { since, leave }] of this.#receiving) {
+      if (!applicant.isReceiving()) this.#receiving.delete(applicant);
+      else if (since < oldest) leave();
+    }
+  }
+
+  #hasSeat(client: string): boolean {
+    return this.#taken < this.#limits.seats && (this.#seated.get(client) ?? 0) < this.#seatsOfClient;
+  }
+
+  /** Until its turn comes, each of the clients has as many turns as it has calls before this one, and calls. */
+  #expectedWait(own: number): number {
+    const ahead = Math.min(this.#waitingCount, own * this.#waiting.size + this.#waiting.size);
+    return (ahead + 1) * this.#intervalMs;
+  }
+
+  #mayWait(applicant: Applicant, own: number, waitMs: number, now: number, lagMs: number): boolean {
+    const { waitingMax, waitingOfClient, waitMaxMs, standingWaitMaxMs, standingMs } = this.#limits;
+    if (this.#waitingCount >= waitingMax || now + waitMs + lagMs > applicant.deadline) return false;
+    if (own < waitingOfClient) return true;
+    const stands = this.#waitingCount > 0 && now - this.#emptyAt > standingMs;
+    return waitMs <= (stands ? standingWaitMaxMs : waitMaxMs);
+  }
+
+  #seat(applicant: Applicant): Ticket {
+    const { client } = applicant;
+    this.#taken += 1;
+    this.#seated.set(client, (this.#seated.get(client) ?? 0) + 1);
+    let isSeated = true;
+    const end = () => {
+      if (!isSeated) return;
+      isSeated = false;
+      this.#receiving.delete(applicant);
+      this.#taken -= 1;
+      const rest = (this.#seated.get(client) ?? 0) - 1;
+      if (rest > 0) this.#seated.set(client, rest);
+      else this.#seated.delete(client);
+      this.#startNext();
+    };
+    this.#receiving.set(applicant, { since: performance.now(), leave: end });
+    const ticket = { end };
+    applicant.start(ticket);
+    return ticket;
+  }
+
+  #startNext(): void {
+    for (const [client, calls] of this.#waiting) {
+      if (this.#taken >= this.#limits.seats) return;
+      if (!this.#hasSeat(client)) continue;
+      const [applicant] = calls;
+      // The client goes to the end of the turns.
+      this.#waiting.delete(client);
+      if (applicant === undefined) continue;
+      calls.delete(applicant);
+      this.#waitingCount -= 1;
+      if (calls.size > 0) this.#waiting.set(client, calls);
+      this.#begin(applicant);
+    }
+  }
+
+  #begin(applicant: Applicant): void {
+    const now = performance.now();
+    if (now >= applicant.deadline) {
+      applicant.refuse(undefined);
+      return;
+    }
+    this.#intervalMs += (now - this.#startedAt - this.#intervalMs) * INTERVAL_WEIGHT;
+    this.#startedAt = now;
+    this.#seat(applicant);
+  }
+
+  #forget(applicant: Applicant): void {
+    const calls = this.#waiting.get(applicant.client);
+    if (!calls?.delete(applicant)) return;
+    this.#waitingCount -= 1;
+    if (calls.size === 0) this.#waiting.delete(applicant.client);
+  }
+}
+
+/** Of a call that has no place. */
+export const NO_TICKET: Ticket = { end() {} };

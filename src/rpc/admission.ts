@@ -1,0 +1,101 @@
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import type { DescMethod } from "@bufbuild/protobuf";
+import { MethodOptions_IdempotencyLevel as Idempotency } from "@bufbuild/protobuf/wkt";
+import type { Log } from "../log.ts";
+import { AdmissionQueue, type Applicant, type QueueLimits, type Ticket } from "./admission-queue.ts";
+
+/** Calls that wait for the same thing, so that slow ones of one kind do not hold up another. */
+export type CallKind = "read" | "search" | "write" | "stream";
+
+export interface AdmissionLimits extends Omit<QueueLimits, "seats"> {
+  /** Calls in progress, by kind. A stream counts only until it has begun. */
+  readonly seats: Readonly<Record<CallKind, number>>;
+}
+
+export const DEFAULT_ADMISSION_LIMITS: AdmissionLimits = Object.freeze({
+  seats: Object.freeze({ read: 16, search: 16, write: 64, stream: 16 }),
+  clientShare: 0.75,
+  waitingMax: 1_024,
+  waitingOfClient: 16,
+  waitMaxMs: 1_000,
+  standingWaitMaxMs: 100,
+  standingMs: 1_000,
+  receiveMs: 250,
+});
+
+/** Decides which calls are served now, which wait, and which are refused. */
+export interface Admission {
+  ask(kind: CallKind, applicant: Applicant): Ticket;
+}
+
+const TICK_MS = 100;
+const REPORT_MS = 1_000;
+const LOOP_DELAY_RESOLUTION_MS = 10;
+
+/** Opens the queues. While calls are refused, a log line a second says how many. */
+export function createAdmission(limits: AdmissionLimits, log: Log): Admission {
+  const queues = Object.fromEntries(
+    Object.entries(limits.seats).map(([kind, seats]) => [kind, new AdmissionQueue({ ...limits, seats })]),
+  ) as Record<CallKind, AdmissionQueue>;
+  const loopDelay = monitorEventLoopDelay({ resolution: LOOP_DELAY_RESOLUTION_MS });
+  const refused: Partial<Record<CallKind, number>> = {};
+  let lagMs = 0;
+  let reportedAt = Number.NEGATIVE_INFINITY;
+  let ticks: NodeJS.Timeout | undefined;
+
+  const tick = () => {
+    lagMs = readDelay(loopDelay);
+    const kinds = Object.values(queues);
+    for (const queue of kinds) queue.freeSlowSeats();
+    const waiting = kinds.reduce((sum, queue) => sum + queue.waitingCount, 0);
+    if (waiting === 0) {
+      clearInterval(ticks);
+      ticks = undefined;
+      loopDelay.disable();
+    }
+    const now = performance.now();
+    if (Object.keys(refused).length === 0 || (now - reportedAt < REPORT_MS && waiting > 0)) return;
+    reportedAt = now;
+    log.warn({ refused: { ...refused }, waiting, loopDelayMs: Math.round(lagMs) }, "Overloaded: calls were refused");
+    for (const kind of Object.keys(refused)) delete refused[kind as CallKind];
+  };
+  const startTicks = () => {
+    lagMs = 0;
+    loopDelay.enable();
+    loopDelay.reset();
+    ticks = setInterval(tick, TICK_MS);
+    ticks.unref();
+  };
+
+  return {
+    ask(kind, applicant) {
+      const queue = queues[kind];
+      const refuse = (retryAfterMs: number | undefined) => {
+        refused[kind] = (refused[kind] ?? 0) + 1;
+        applicant.refuse(retryAfterMs);
+      };
+      const ticket = queue.ask({ ...applicant, refuse }, lagMs);
+      if (ticks === undefined && queue.waitingCount > 0) startTicks();
+      return ticket;
+    },
+  };
+}
+
+/** The mean since the last time, without the time for which the histogram sleeps by itself. */
+function readDelay(histogram: ReturnType<typeof monitorEventLoopDelay>): number {
+  const meanMs = histogram.count === 0 ? 0 : histogram.mean / 1e6;
+  histogram.reset();
+  return Math.max(0, meanMs - LOOP_DELAY_RESOLUTION_MS);
+}
+
+const SEARCHES: ReadonlySet<string> = new Set(["QueryVectors", "BatchQueryVectors", "MeasureRecall"]);
+const ADMITTED_PACKAGE = /^quiver\./;
+const ALWAYS_SERVED = "quiver.v1.AdminService";
+
+/** Undefined: what runs the server (administration, health, reflection) is always served. */
+export function kindOf({ parent, name, methodKind, idempotency }: DescMethod): CallKind | undefined {
+  if (!ADMITTED_PACKAGE.test(parent.typeName) || parent.typeName === ALWAYS_SERVED) return undefined;
+  if (methodKind !== "unary") return "stream";
+  if (SEARCHES.has(name)) return "search";
+  return idempotency === Idempotency.NO_SIDE_EFFECTS ? "read" : "write";
+}

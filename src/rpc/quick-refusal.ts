@@ -1,0 +1,118 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
+import type { ConnectError } from "@connectrpc/connect";
+import {
+  codeToHttpStatus,
+  endStreamFlag,
+  endStreamToJson,
+  errorToJsonBytes,
+} from "@connectrpc/connect/protocol-connect";
+import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
+import { trailerFlag, trailerSerialize } from "@connectrpc/connect/protocol-grpc-web";
+import { QuiverError } from "../errors.ts";
+import { discardRest } from "./discard-rest.ts";
+import { toConnectError } from "./error.ts";
+import { relaxGrpcMessage } from "./grpc-message.ts";
+import { requestFormat } from "./request-format.ts";
+
+type Request = IncomingMessage | Http2ServerRequest;
+type Response = ServerResponse | Http2ServerResponse;
+
+/** What is sent of one error, by protocol. */
+interface Dress {
+  readonly grpcHeaders: Readonly<Record<string, string>>;
+  readonly grpcWebBody: Buffer;
+  readonly connectStatus: number;
+  readonly connectBody: Buffer;
+  readonly connectStreamBody: Buffer;
+}
+
+/** Delays are multiples of this, so that few errors need to be encoded. */
+const DELAY_STEP_MS = 50;
+const DELAY_MIN_MS = 200;
+const DELAY_MAX_MS = 5_000;
+const dresses = new Map<number, Dress>();
+
+/** The delay of RetryInfo: twice the expected wait, spread at random so that clients do not come back together. */
+export function retryDelay(waitMs: number): number {
+  const middle = Math.min(DELAY_MAX_MS, Math.max(DELAY_MIN_MS, 2 * waitMs));
+  return Math.ceil((middle * (0.5 + Math.random())) / DELAY_STEP_MS) * DELAY_STEP_MS;
+}
+
+export function overloaded(retryAfterMs: number): QuiverError {
+  const message = "The server has more calls than it can serve soon: try again after the delay in RetryInfo";
+  return new QuiverError("OVERLOADED", message, { retryAfterMs });
+}
+
+/**
+ * Answers with OVERLOADED without the work of connect, in bytes that are made once per delay: a server that refuses four
+ * of five calls must not spend its time on that. False: the request is odd, and nothing has been done.
+ */
+export function refuseQuickly(request: Request, response: Response, isStream: boolean, retryAfterMs: number): boolean {
+  const type = request.headers["content-type"];
+  const format = requestFormat(type);
+  if (request.method === "GET") {
+    if (isStream) return false;
+  } else if (format === undefined || (!format.enveloped && isStream)) return false;
+  const dress = dressOf(retryAfterMs);
+  if (format === undefined || !format.enveloped) {
+    send(request, response, { status: dress.connectStatus, type: "application/json", body: dress.connectBody });
+  } else if (format.encodingHeader === "connect-content-encoding") {
+    if (!isStream) return false;
+    send(request, response, { status: 200, type, body: dress.connectStreamBody });
+  } else if (/^application\/grpc-web/i.test(type ?? "")) {
+    send(request, response, { status: 200, type, body: dress.grpcWebBody });
+  } else {
+    if (request.httpVersionMajor < 2) return false;
+    send(request, response, { status: 200, type, headers: dress.grpcHeaders });
+  }
+  return true;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly type: string | undefined;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: Buffer;
+}
+
+function send(request: Request, response: Response, { status, type, headers, body }: Answer): void {
+  const all: Record<string, string | number> = { "content-type": type ?? "", ...headers };
+  if (body !== undefined) all["content-length"] = body.length;
+  (response as ServerResponse).writeHead(status, all);
+  if (body !== undefined) (response as ServerResponse).write(body);
+  if (request.httpVersionMajor === 1) void discardRest(request).then(() => response.end());
+  else {
+    response.end();
+    void discardRest(request);
+  }
+}
+
+function dressOf(retryAfterMs: number): Dress {
+  const known = dresses.get(retryAfterMs);
+  if (known !== undefined) return known;
+  const error = toConnectError(overloaded(retryAfterMs), "");
+  const dress = makeDress(error);
+  dresses.set(retryAfterMs, dress);
+  return dress;
+}
+
+function makeDress(error: ConnectError): Dress {
+  const trailer = setTrailerStatus(new Headers(), error);
+  relaxGrpcMessage(trailer);
+  const endStream = Buffer.from(JSON.stringify(endStreamToJson(new Headers(), error, undefined)));
+  return {
+    grpcHeaders: Object.fromEntries(trailer),
+    grpcWebBody: envelope(trailerFlag, trailerSerialize(trailer)),
+    connectStatus: codeToHttpStatus(error.code),
+    connectBody: Buffer.from(errorToJsonBytes(error, undefined)),
+    connectStreamBody: envelope(endStreamFlag, endStream),
+  };
+}
+
+function envelope(flags: number, message: Uint8Array): Buffer {
+  const header = Buffer.alloc(5);
+  header[0] = flags;
+  header.writeUInt32BE(message.length, 1);
+  return Buffer.concat([header, message]);
+}
