@@ -532,8 +532,12 @@ export interface Engine {
 
   readonly jobs: JobStore;
 
-  /** Copies everything while calls go on; resolves once the copy is complete and verified. */
-  createBackup(options: { readonly displayName: string }): Promise<Backup>;
+  /**
+   * Copies everything while calls go on; resolves once the copy is complete and verified. It holds every write that was
+   * acknowledged before the call. One at a time: a later call waits. The signal ends it, with its reason, and leaves nothing.
+   */
+  createBackup(options: { readonly displayName: string; readonly signal: AbortSignal }): Promise<Backup>;
+  /** In the order of their creation. CORRUPTION names a backup whose manifest is damaged. */
   listBackups(options: PageOptions): Promise<Page<Backup>>;
   /** Reads everything that is stored, or what one index has stored, and compares every checksum, and graphs with records. */
   verify(options: { readonly ref: IndexRef | undefined; readonly signal: AbortSignal }): Promise<Verification>;

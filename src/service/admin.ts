@@ -1,6 +1,6 @@
-import type { DiskUse, Engine, Health, MemoryUse } from "../engine/engine.ts";
+import type { DiskUse, Engine, Health, MemoryUse, Verification } from "../engine/engine.ts";
 import { VERSION } from "../version.ts";
-import type { ArnScope } from "./names.ts";
+import { type ArnScope, type IndexReference, resolveIndex } from "./names.ts";
 
 /** What runs here. */
 export interface ServerInfo {
@@ -25,6 +25,14 @@ export class Admin {
   constructor(engine: Engine, scope: ArnScope) {
     this.#engine = engine;
     this.#scope = scope;
+  }
+
+  /** Reads everything that is stored, or one index when the reference is not empty. The signal ends it. */
+  async verify({ signal, ...reference }: IndexReference & { readonly signal: AbortSignal }): Promise<Verification> {
+    const { vectorBucketName, indexName, indexArn } = reference;
+    const isEmpty = vectorBucketName === "" && indexName === "" && indexArn === "";
+    const ref = isEmpty ? undefined : resolveIndex(this.#scope, reference);
+    return this.#engine.verify({ ref, signal });
   }
 
   serverInfo(): ServerInfo {

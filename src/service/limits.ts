@@ -15,6 +15,8 @@ export const LIMITS = {
   tagsMax: 50,
   tagKeyLengthMax: 128,
   tagValueLengthMax: 256,
+  /** Characters of what people call a backup. */
+  displayNameLengthMax: 128,
   /** Bytes of the access policy of a bucket. */
   policyBytesMax: 20_480,
   hnswMMin: 2,

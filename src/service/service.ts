@@ -1,5 +1,6 @@
 import type { Engine } from "../engine/engine.ts";
 import { Admin } from "./admin.ts";
+import { Backups } from "./backups.ts";
 import { Buckets } from "./buckets.ts";
 import { Indexes } from "./indexes.ts";
 import { Jobs } from "./jobs/jobs.ts";
@@ -26,6 +27,7 @@ export interface Service {
   /** Call `resume` before anything else, and `close` before the engine is closed. */
   readonly jobs: Jobs;
   readonly tags: Tags;
+  readonly backups: Backups;
   readonly admin: Admin;
 }
 
@@ -50,6 +52,7 @@ export function createService(engine: Engine, { scope, rateLimits, onBackgroundE
     streams: new Streams(context),
     jobs: new Jobs({ ...context, onError: onBackgroundError }),
     tags: new Tags(context),
+    backups: new Backups(engine),
     admin: new Admin(engine, scope),
   };
 }

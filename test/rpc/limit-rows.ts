@@ -14,6 +14,7 @@ export const CONTRACT = {
   tagsMax: 50,
   tagKeyLengthMax: 128,
   tagValueLengthMax: 256,
+  displayNameLengthMax: 128,
   policyBytesMax: 20_480,
   hnswMMin: 2,
   hnswMMax: 256,
@@ -407,6 +408,13 @@ const READS: LimitRow[] = [
     field: "prefix",
   },
   {
+    limit: "displayNameLengthMax",
+    method: "CreateBackup",
+    request: (n) => ({ displayName: "ü".repeat(n) }),
+    ...upTo(C.displayNameLengthMax),
+    field: "display_name",
+  },
+  {
     limit: "segmentsMax",
     method: "ListVectors",
     request: (n) => ({ ...index, segmentCount: n }),
@@ -429,6 +437,7 @@ const READS: LimitRow[] = [
       ["ListIndexes", { vectorBucketName: "b" }],
       ["ListNamespaces", index],
       ["ListJobs", {}],
+      ["ListBackups", {}],
     ] as const
   ).flatMap(([method, request]) => [
     {

@@ -9,6 +9,7 @@ import {
 import { type Client, createClient, type Transport } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { file_google_rpc_error_details } from "../../gen/google/rpc/error_details_pb.ts";
+import { AdminService } from "../../gen/quiver/v1/admin_service_pb.ts";
 import { BucketService } from "../../gen/quiver/v1/bucket_service_pb.ts";
 import { IndexService } from "../../gen/quiver/v1/index_service_pb.ts";
 import { JobService } from "../../gen/quiver/v1/job_service_pb.ts";
@@ -31,7 +32,7 @@ export const PROTOCOLS: Readonly<Record<string, (baseUrl: string) => Transport>>
   "gRPC-Web": (baseUrl) => createGrpcWebTransport({ baseUrl, httpVersion: "1.1" }),
 };
 
-/** A client of every service, but for the administration, in one protocol. */
+/** A client of every service, in one protocol. */
 export interface Clients {
   readonly buckets: Client<typeof BucketService>;
   readonly indexes: Client<typeof IndexService>;
@@ -39,6 +40,7 @@ export interface Clients {
   readonly vectors: Client<typeof VectorService>;
   readonly jobs: Client<typeof JobService>;
   readonly tags: Client<typeof TagService>;
+  readonly admin: Client<typeof AdminService>;
 }
 
 export function createClients(transport: Transport): Clients {
@@ -49,6 +51,7 @@ export function createClients(transport: Transport): Clients {
     vectors: createClient(VectorService, transport),
     jobs: createClient(JobService, transport),
     tags: createClient(TagService, transport),
+    admin: createClient(AdminService, transport),
   };
 }
 
@@ -59,6 +62,7 @@ const SERVICES: readonly DescService[] = [
   VectorService,
   JobService,
   TagService,
+  AdminService,
 ];
 
 /** A method by its name alone, with its service; no two services share one. */

@@ -336,7 +336,7 @@ export type Backup = Message<"quiver.v1.Backup"> & {
   sizeBytes: bigint;
 
   /**
-   * The folder on the server that holds it; "quiver restore" makes a data folder of it.
+   * The folder on the server that holds it, absolute; "quiver restore" makes a data folder of it.
    *
    * @generated from field: string path = 6;
    */
@@ -1118,8 +1118,10 @@ export const AdminService: GenService<{
     output: typeof DeleteAccessKeyResponseSchema;
   },
   /**
-   * Makes a backup of everything while the server runs, and answers when it is complete and verified. Fails with
-   * RESOURCE_EXHAUSTED, DISK_FULL; with DATA_LOSS, CORRUPTION.
+   * Makes a backup of everything while the server runs, and answers when it is complete and verified: it holds every
+   * write that was acknowledged before the call. One at a time: a later call waits. When the call or the server ends
+   * before it is complete, nothing of it stays. Fails with INVALID_ARGUMENT, INVALID_FIELD; with RESOURCE_EXHAUSTED,
+   * DISK_FULL; with DATA_LOSS, CORRUPTION.
    *
    * @generated from rpc quiver.v1.AdminService.CreateBackup
    */
@@ -1130,7 +1132,7 @@ export const AdminService: GenService<{
   },
   /**
    * Lists the backups by identifier, which is the order of their creation. Fails with INVALID_ARGUMENT,
-   * PAGE_TOKEN_INVALID.
+   * PAGE_TOKEN_INVALID; with DATA_LOSS, CORRUPTION, naming a backup whose manifest is damaged.
    *
    * @generated from rpc quiver.v1.AdminService.ListBackups
    */

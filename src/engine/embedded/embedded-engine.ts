@@ -1,3 +1,4 @@
+import { join, resolve } from "node:path";
 import { QuiverError, shuttingDown } from "../../errors.ts";
 import type {
   Backup,
@@ -29,6 +30,7 @@ import type {
   WatchOptions,
   WriteOptions,
 } from "../engine.ts";
+import { Backups } from "./backup/backups.ts";
 import { Catalog, type IndexRecord } from "./catalog.ts";
 import { ChangeBudget } from "./changes/change-ring.ts";
 import { beginLog } from "./changes/logged-changes.ts";
@@ -84,6 +86,7 @@ class EmbeddedEngine implements Engine {
   readonly #store: Store;
   readonly #health: HealthReport;
   readonly #catalog: Catalog;
+  readonly #backups: Backups;
   readonly #builder: GraphBuilder;
   readonly #onBackgroundError: EmbeddedEngineOptions["onBackgroundError"];
   readonly #quotas: Quotas;
@@ -98,6 +101,13 @@ class EmbeddedEngine implements Engine {
     this.#store = store;
     this.#health = health;
     this.#catalog = new Catalog(store);
+    this.#backups = new Backups({
+      database: store.database,
+      data: options.path,
+      directory: resolve(options.backups ?? join(options.path, "backups")),
+      lsn: () => store.lsn,
+      reserve: () => store.disk.reserve,
+    });
     this.jobs = new EmbeddedJobStore(store);
     this.#onBackgroundError = options.onBackgroundError;
     this.#quotas = options.quotas ?? NO_QUOTAS;
@@ -116,6 +126,9 @@ class EmbeddedEngine implements Engine {
     const engine = new EmbeddedEngine(store, health, options);
     const { buckets, indexes, dropped } = await engine.#catalog.load();
     const families = new Map(store.database.columnFamilies().map(({ name, id }) => [name, id]));
+    await engine.#backups
+      .removeLeftOvers()
+      .catch((error: unknown) => options.onBackgroundError("What is left of an unfinished backup stays", error));
     for (const bucket of buckets) engine.#addBucket(bucket);
     for (const record of indexes) {
       const family = families.get(record.columnFamily);
@@ -148,12 +161,12 @@ class EmbeddedEngine implements Engine {
     return this.#store.disk.use;
   }
 
-  createBackup(): Promise<Backup> {
-    throw new QuiverError("NOT_IMPLEMENTED", "There are no backups yet");
+  createBackup(options: { readonly displayName: string; readonly signal: AbortSignal }): Promise<Backup> {
+    return this.#backups.create(options);
   }
 
-  listBackups(): Promise<Page<Backup>> {
-    throw new QuiverError("NOT_IMPLEMENTED", "There are no backups yet");
+  listBackups(options: PageOptions): Promise<Page<Backup>> {
+    return this.#backups.list(options);
   }
 
   verify(): Promise<Verification> {
@@ -361,6 +374,7 @@ class EmbeddedEngine implements Engine {
 
   async close(): Promise<void> {
     this.#closed = true;
+    await this.#backups.close();
     await this.#lastChange.catch(() => {});
     await this.#store.stopWrites();
     const built = this.#builder.close();

@@ -1,13 +1,44 @@
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { type AdminService, StorageState } from "../../../gen/quiver/v1/admin_service_pb.ts";
-import type { HealthState } from "../../engine/engine.ts";
+import type { Backup, HealthState } from "../../engine/engine.ts";
+import { shuttingDown } from "../../errors.ts";
 import { LIMITS } from "../../service/limits.ts";
 import type { Service } from "../../service/service.ts";
+import { callKey } from "../call.ts";
+import { endOfCall } from "../end-of-call.ts";
 import { toStatus } from "../error.ts";
+import { untilAborted } from "../until-aborted.ts";
 
-export function adminService({ admin }: Service): Partial<ServiceImpl<typeof AdminService>> {
+export function adminService({ admin, backups }: Service): Partial<ServiceImpl<typeof AdminService>> {
   return {
+    async createBackup({ displayName }, context) {
+      const { shutdown } = context.values.get(callKey);
+      const creating = backups.create({ displayName, signal: endOfCall(context) });
+      return { backup: toBackup(await untilAborted(creating, shutdown, shuttingDown)) };
+    },
+    async listBackups(request) {
+      const { items, nextToken } = await backups.list(request);
+      return { backups: items.map(toBackup), nextToken };
+    },
+    async verifyStorage(request, context) {
+      const { shutdown } = context.values.get(callKey);
+      const verifying = admin.verify({ ...request, signal: endOfCall(context) });
+      const { problems, files, bytes, vectors, lsn } = await untilAborted(verifying, shutdown, shuttingDown);
+      return {
+        intact: problems.length === 0,
+        problems: problems.map(({ file, index, error }) => ({
+          file: file ?? "",
+          vectorBucketName: index?.bucket ?? "",
+          indexName: index?.index ?? "",
+          status: toStatus(error),
+        })),
+        fileCount: BigInt(files),
+        bytes: BigInt(bytes),
+        vectorCount: BigInt(vectors),
+        lsn: BigInt(lsn),
+      };
+    },
     getServerInfo() {
       const info = admin.serverInfo();
       return {
@@ -55,6 +86,18 @@ export function adminService({ admin }: Service): Partial<ServiceImpl<typeof Adm
         },
       };
     },
+  };
+}
+
+function toBackup({ id, displayName, createdAt, lsn, bytes, path, formatVersion }: Backup) {
+  return {
+    backupId: id,
+    displayName,
+    createTime: timestampFromMs(createdAt),
+    lsn: BigInt(lsn),
+    sizeBytes: BigInt(bytes),
+    path,
+    storageFormatVersion: formatVersion,
   };
 }
 

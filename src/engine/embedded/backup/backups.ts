@@ -1,0 +1,192 @@
+import { mkdir, readdir, rename, stat, statfs } from "node:fs/promises";
+import { join } from "node:path";
+import type { Database } from "../../../../native/rocksdb.ts";
+import { QuiverError, shuttingDown } from "../../../errors.ts";
+import type { Backup, Page, PageOptions } from "../../engine.ts";
+import { removeCheckpoints, withCheckpoint } from "./checkpoint.ts";
+import { copyFile, fileFailed, remove, sumFile, syncDirectory, writeNewFile } from "./files.ts";
+import { readHeaderOf } from "./header.ts";
+import {
+  BACKUP_FORMAT,
+  bytesOf,
+  DATA,
+  MANIFEST,
+  type Manifest,
+  type ManifestFile,
+  readManifest,
+  renderManifest,
+} from "./manifest.ts";
+
+export interface BackupsOptions {
+  readonly database: Database;
+  /** The data directory. */
+  readonly data: string;
+  /** The directory of the backups; made when it does not exist, but its parent must. */
+  readonly directory: string;
+  /** The sequence number of the last write that was acknowledged. */
+  readonly lsn: () => number;
+  /** Bytes that stay free on the disk of the data. */
+  readonly reserve: () => number;
+}
+
+const ID = /^\d{8}T\d{9}Z$/;
+const LEFT_OVER = /^\d{8}T\d{9}Z\.tmp$/;
+
+/** What RocksDB leaves in a directory for people and for itself while it is open. */
+const NOT_DATA = /^(LOCK|LOG(\.old.*)?)$/;
+
+/** Bytes that stay free on a disk of its own. */
+const SLACK_BYTES = 16 * 1024 * 1024;
+
+/** The backups of a store: directories in one directory, each complete or with a name that ends with ".tmp". */
+export class Backups {
+  readonly #options: BackupsOptions;
+  readonly #closing = new AbortController();
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(options: BackupsOptions) {
+    this.#options = options;
+  }
+
+  /** Removes what a crash left in the middle of a backup. */
+  async removeLeftOvers(): Promise<void> {
+    await removeCheckpoints(this.#options.data);
+    for (const name of await this.#names(LEFT_OVER)) await remove(join(this.#options.directory, name));
+  }
+
+  /** One after the other: each holds all that was acknowledged before its call. */
+  create({ displayName, signal }: { readonly displayName: string; readonly signal: AbortSignal }): Promise<Backup> {
+    const either = AbortSignal.any([signal, this.#closing.signal]);
+    const create = () => this.#create(displayName, either);
+    const created = this.#last.then(create, create);
+    this.#last = created;
+    return created.catch((error: unknown) => {
+      throw fileFailed(error, "make a backup");
+    });
+  }
+
+  async list({ prefix, after, maxResults }: PageOptions): Promise<Page<Backup>> {
+    const names = await this.#names(ID);
+    const ids = names.filter((id) => id.startsWith(prefix) && (after === undefined || id > after)).sort();
+    const items: Backup[] = [];
+    for (const id of ids.slice(0, maxResults)) {
+      const path = join(this.#options.directory, id);
+      items.push(toBackup(path, await readManifest(path)));
+    }
+    return { items, more: ids.length > items.length };
+  }
+
+  /** Ends the backup under way, which leaves nothing. */
+  async close(): Promise<void> {
+    this.#closing.abort(shuttingDown());
+    await this.#last.catch(() => {});
+  }
+
+  async #create(displayName: string, signal: AbortSignal): Promise<Backup> {
+    signal.throwIfAborted();
+    const { database, data, directory } = this.#options;
+    await makeDirectory(directory);
+    await this.removeLeftOvers();
+    const id = nextId(await this.#names(ID));
+    const path = join(directory, id);
+    const unfinished = `${path}.tmp`;
+    try {
+      const acknowledged = this.#options.lsn();
+      const manifest = await withCheckpoint(database, data, {
+        purpose: "backup",
+        use: async (checkpoint) => {
+          const { lsn, formatVersion } = await readHeaderOf(checkpoint);
+          if (lsn < acknowledged) {
+            throw new QuiverError(
+              "CORRUPTION",
+              `The store holds writes up to ${lsn}, acknowledged are ${acknowledged}`,
+            );
+          }
+          const files = await this.#copy(checkpoint, unfinished, signal);
+          return { backupFormat: BACKUP_FORMAT, id, displayName, createdAt: Date.now(), lsn, formatVersion, files };
+        },
+      });
+      await writeNewFile(join(unfinished, MANIFEST), renderManifest(manifest));
+      await syncDirectory(unfinished);
+      signal.throwIfAborted();
+      await rename(unfinished, path);
+      await syncDirectory(directory);
+      return toBackup(path, manifest);
+    } catch (error) {
+      await remove(unfinished);
+      throw error;
+    }
+  }
+
+  /** Copies, never links: a link shares its blocks with the file of the store, so damage would hit both. */
+  async #copy(checkpoint: string, to: string, signal: AbortSignal): Promise<ManifestFile[]> {
+    const names = (await readdir(checkpoint)).filter((name) => !NOT_DATA.test(name)).sort();
+    const sizes = await Promise.all(names.map((name) => stat(join(checkpoint, name))));
+    await this.#assertRoom(bytesOf(sizes.map(({ size }) => ({ size, sha256: "" }))));
+    await mkdir(join(to, DATA), { recursive: true });
+    const files: ManifestFile[] = [];
+    for (const name of names) {
+      const copied = join(to, DATA, name);
+      const written = await copyFile(join(checkpoint, name), copied, signal);
+      const read = await sumFile(copied, signal);
+      if (read.sha256 !== written.sha256) {
+        throw new QuiverError(
+          "CORRUPTION",
+          `The file "${copied}" is not read back as it was written: the disk is failing`,
+        );
+      }
+      files.push({ name, ...written });
+    }
+    await syncDirectory(join(to, DATA));
+    return files;
+  }
+
+  async #assertRoom(bytes: number): Promise<void> {
+    const { data, directory } = this.#options;
+    const [{ dev: disk }, { dev: dataDisk }, { bavail, bsize }] = await Promise.all([
+      stat(directory),
+      stat(data),
+      statfs(directory),
+    ]);
+    const kept = disk === dataDisk ? this.#options.reserve() : SLACK_BYTES;
+    const free = bavail * bsize;
+    if (free >= bytes + kept) return;
+    throw new QuiverError(
+      "DISK_FULL",
+      `Cannot make a backup of ${bytes} bytes in "${directory}": ${free} bytes are free there, of which ${kept} stay free`,
+      { metadata: { free: `${free}`, needed: `${bytes + kept}` } },
+    );
+  }
+
+  async #names(pattern: RegExp): Promise<string[]> {
+    try {
+      return (await readdir(this.#options.directory)).filter((name) => pattern.test(name));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+      throw fileFailed(error, "read the directory of the backups");
+    }
+  }
+}
+
+function toBackup(path: string, { id, displayName, createdAt, lsn, formatVersion, files }: Manifest): Backup {
+  return { id, displayName, createdAt, lsn, bytes: bytesOf(files), path, formatVersion };
+}
+
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    // The parent must be there: a disk that is not mounted is not replaced by a new directory in its place.
+    await mkdir(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+}
+
+/** The time in UTC, to the millisecond; later than every backup that is there, whatever the clock says. */
+function nextId(ids: readonly string[]): string {
+  const last = ids.reduce((latest, id) => Math.max(latest, timeOf(id)), 0);
+  return new Date(Math.max(Date.now(), last + 1)).toISOString().replace(/[-:.]/g, "");
+}
+
+function timeOf(id: string): number {
+  return Date.parse(id.replace(/^(....)(..)(..T..)(..)(..)(...Z)$/, "$1-$2-$3:$4:$5.$6")) || 0;
+}

@@ -1,0 +1,45 @@
+import { join } from "node:path";
+import type { Database, StoreError } from "../../../../native/rocksdb.ts";
+import { QuiverError } from "../../../errors.ts";
+import { readFailed } from "../storage/store.ts";
+import { remove } from "./files.ts";
+
+/** What checkpoints are made for: there is one of each at a time. */
+const PURPOSES = ["backup", "verify"] as const;
+
+/**
+ * Makes a checkpoint of an open database in the data directory, for the time that `use` takes: links to its files, which
+ * stay as they are whatever the database does, and a copy of the end of its write-ahead log.
+ */
+export async function withCheckpoint<T>(
+  database: Database,
+  data: string,
+  { purpose, use }: { readonly purpose: (typeof PURPOSES)[number]; readonly use: (checkpoint: string) => Promise<T> },
+): Promise<T> {
+  const path = join(data, nameOf(purpose));
+  await removeCheckpoint(path);
+  try {
+    await database.checkpoint(path).catch((error: StoreError) => {
+      if (error.code !== "NO_SPACE") throw readFailed(error);
+      throw new QuiverError("DISK_FULL", "Cannot make a checkpoint of the store: the disk is full", { cause: error });
+    });
+    return await use(path);
+  } finally {
+    await removeCheckpoint(path);
+  }
+}
+
+/** Removes what a crash left of checkpoints. */
+export async function removeCheckpoints(data: string): Promise<void> {
+  for (const purpose of PURPOSES) await removeCheckpoint(join(data, nameOf(purpose)));
+}
+
+function nameOf(purpose: string): string {
+  return `checkpoint-${purpose}`;
+}
+
+/** RocksDB makes a checkpoint under another name first. */
+async function removeCheckpoint(path: string): Promise<void> {
+  await remove(path);
+  await remove(`${path}.tmp`);
+}

@@ -1,0 +1,45 @@
+import { ABSENT, openDatabase, type StoreError } from "../../../../native/rocksdb.ts";
+import { QuiverError } from "../../../errors.ts";
+import { decodeU32, decodeU64, FORMAT_KEY, LSN_KEY, valueAt } from "../layout.ts";
+import { CATALOG } from "../storage/store.ts";
+
+/** What a closed database says of itself. */
+export interface Header {
+  readonly lsn: number;
+  readonly formatVersion: number;
+}
+
+const WRITE_BUFFER_BYTES = 32 * 1024 * 1024;
+
+/**
+ * Opens a database that nobody uses, which replays its write-ahead log and checks what RocksDB needs to open it, and
+ * closes it again. CORRUPTION when it cannot be opened, or holds no Quiver data.
+ */
+export async function readHeaderOf(path: string): Promise<Header> {
+  const database = await openDatabase(path, { dbWriteBufferBytes: WRITE_BUFFER_BYTES }).catch((error: StoreError) => {
+    throw openingFailed(error);
+  });
+  try {
+    const header = await database.multiGet(CATALOG, [FORMAT_KEY, LSN_KEY]);
+    const [version, lsn] = [0, 1].map((i) => (header.entries[4 * i + 2] === ABSENT ? undefined : valueAt(header, i)));
+    if (version?.length !== 4 || lsn?.length !== 8) {
+      throw new QuiverError("CORRUPTION", `"${path}" holds no Quiver data, or its header is damaged`);
+    }
+    return { formatVersion: decodeU32(version), lsn: decodeU64(lsn) };
+  } catch (error) {
+    throw openingFailed(error as StoreError);
+  } finally {
+    await database.close();
+  }
+}
+
+function openingFailed(error: StoreError | QuiverError): QuiverError {
+  if (error instanceof QuiverError) return error;
+  const reason =
+    error.code === "NO_SPACE"
+      ? "DISK_FULL"
+      : ["CORRUPTION", "NOT_FOUND"].includes(error.code)
+        ? "CORRUPTION"
+        : "INTERNAL";
+  return new QuiverError(reason, error.message, { cause: error });
+}
