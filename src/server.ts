@@ -1,5 +1,5 @@
-import { mkdirSync, readFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import type { Config } from "./config.ts";
 import { openEmbeddedEngine } from "./engine/embedded/embedded-engine.ts";
 import type { Engine, Health, Quotas } from "./engine/engine.ts";
@@ -79,13 +79,10 @@ export async function buildServer(config: Config, log: Log): Promise<Server> {
 function openEngine(config: Config, log: Log): Promise<Engine> {
   const path = resolve(config.data);
   try {
-    // The parent must be there: a disk that is not mounted is not replaced by a new directory in its place.
-    mkdirSync(path);
+    makeDirectory(path);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== "EEXIST") {
-      const message = `Cannot make the data directory "${path}": ${(cause as Error).message}; choose another with --data`;
-      throw new QuiverError("INVALID_FIELD", message, { cause });
-    }
+    const message = `Cannot make the data directory "${path}": ${(cause as Error).message}; choose another with --data`;
+    throw new QuiverError("INVALID_FIELD", message, { cause });
   }
   return openEmbeddedEngine({
     path,
@@ -101,6 +98,27 @@ function openEngine(config: Config, log: Log): Promise<Engine> {
 function logHealth(log: Log, { state, problems: [problem] }: Health): void {
   if (problem) log.error({ err: problem }, `The storage is ${state === "failed" ? "damaged" : "read-only"} now`);
   else log.warn("The storage is well again: writes go on");
+}
+
+/**
+ * Makes it if it is not there. The parent must be: a disk that is not mounted is not replaced by a new directory in its
+ * place. The parent is synced, also after a start that ended in between, or a power cut takes the whole directory.
+ */
+function makeDirectory(path: string): void {
+  if (!existsSync(path)) mkdirSync(path);
+  let parent: number;
+  try {
+    parent = openSync(dirname(path), "r");
+  } catch (error) {
+    // One that may be entered but not read: whoever made the data directory in it answers for its name.
+    if ((error as NodeJS.ErrnoException).code === "EACCES") return;
+    throw error;
+  }
+  try {
+    fsyncSync(parent);
+  } finally {
+    closeSync(parent);
+  }
 }
 
 function quotasOf(config: Config): Quotas {
