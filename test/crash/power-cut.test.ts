@@ -1,0 +1,106 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import type { Clients } from "../support/protocols.ts";
+import { Random } from "../support/random.ts";
+import { rounds } from "../support/rounds.ts";
+import type { ServerProcess } from "../support/server.ts";
+import { Load } from "./load.ts";
+import { Disk, type DiskOptions, hasShim } from "./shim/shim.ts";
+
+const ROUNDS = rounds("POWER_CUTS", { quick: 40, full: 500 });
+const CONTROL_ROUNDS = 30;
+
+test("what was acknowledged before a power cut is there after the next start, whole, and nothing else", async (t) => {
+  if (!hasShim(t)) return;
+  const run = new PowerCuts(t);
+  for (let round = 0; round < ROUNDS; round++) await run.round();
+  assert.equal(await run.stop(), 0);
+  const { acknowledged, unknown, refused } = run.load.counts;
+  t.diagnostic(
+    `${ROUNDS} cuts under load, ${run.cutsDuringStart} during starts; ${acknowledged} writes acknowledged, ${unknown} without an outcome, ${refused} refused, ${run.load.stored} vectors at the end`,
+  );
+});
+
+for (const ignoreSyncs of ["files", "directories"] as const) {
+  test(`the comparison notices a disk that ignores syncs of ${ignoreSyncs}`, async (t) => {
+    if (!hasShim(t)) return;
+    const run = new PowerCuts(t, { ignoreSyncs });
+    const failure = await (async () => {
+      for (let round = 0; round < CONTROL_ROUNDS; round++) await run.round();
+    })().catch((error: unknown) => error);
+    assert.ok(failure instanceof Error, `${CONTROL_ROUNDS} cuts went unnoticed`);
+    assert.match(failure.message, /lost: |finds something else than it wrote|Cannot (open|list)|does not exist/);
+    t.diagnostic(failure.message.split("\n").slice(0, 3).join(" "));
+  });
+}
+
+/** A server under load on a disk whose power is cut again and again. */
+class PowerCuts {
+  readonly load: Load;
+  cutsDuringStart = 0;
+  readonly #random = new Random();
+  readonly #disk: Disk;
+  #server: ServerProcess | undefined;
+  /** Cuts the power right after the next answer to a creation or drop of an index. */
+  #cutAfterIndex = false;
+
+  constructor(t: TestContext, options?: DiskOptions) {
+    t.diagnostic(`seed ${this.#random.seed}`);
+    this.#disk = new Disk(options);
+    this.load = new Load({ random: this.#random, tamper: (clients) => this.#watchIndexes(clients) });
+    t.after(() => this.#server?.kill());
+  }
+
+  /** Load, a cut, a start, a comparison. */
+  async round(): Promise<void> {
+    const random = this.#random;
+    this.#server ??= await this.#firstStart();
+    this.#cutAfterIndex = random.below(3) === 0;
+    const running = this.load.run(this.#server.url);
+    await this.load.acknowledged(random.below(200));
+    await new Promise((resolve) => setTimeout(resolve, random.below(20)));
+    await this.#server.kill();
+    await running;
+    this.#cutAfterIndex = false;
+    this.#cut();
+    while (random.below(4) === 0) await this.#cutDuringStart();
+    this.#server = await this.#disk.start();
+    await this.load.compare(this.#server.url);
+  }
+
+  async stop(): Promise<number | null | undefined> {
+    return this.#server?.stop();
+  }
+
+  async #firstStart(): Promise<ServerProcess> {
+    const server = await this.#disk.start();
+    await this.load.prepare(server.url);
+    return server;
+  }
+
+  #cut(): void {
+    this.#disk.cut(this.#random.below(2) === 0 ? this.#random : undefined);
+  }
+
+  async #cutDuringStart(): Promise<void> {
+    const killAfterMs = 100 + this.#random.below(500);
+    const outcome = await this.#disk.start([], { killAfterMs }).catch((error: Error) => error);
+    if (outcome instanceof Error) assert.match(outcome.message, /^The server ended with SIGKILL/);
+    else await outcome.kill();
+    this.cutsDuringStart++;
+    this.#cut();
+  }
+
+  #watchIndexes(clients: Clients): Clients {
+    const { createIndex, deleteIndex } = clients.indexes;
+    const killing =
+      <Request extends unknown[], Answer>(call: (...request: Request) => Promise<Answer>) =>
+      async (...request: Request) => {
+        const answer = await call(...request);
+        if (this.#cutAfterIndex) await this.#server?.kill();
+        return answer;
+      };
+    const indexes = { ...clients.indexes, createIndex: killing(createIndex), deleteIndex: killing(deleteIndex) };
+    return { ...clients, indexes };
+  }
+}

@@ -1,0 +1,120 @@
+import { execFileSync } from "node:child_process";
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import type { Random } from "../../support/random.ts";
+import { ServerProcess, type StartOptions } from "../../support/server.ts";
+import { temporaryDirectory } from "../../support/temporary-directory.ts";
+import { cutPower } from "./power-cut.ts";
+
+/** Calls that meet a fault: see faults.c. */
+export interface Fault {
+  readonly call: "open" | "write" | "fsync" | "ftruncate" | "fallocate" | "rename" | "unlink" | "link" | "mkdir";
+  /** Of fnmatch, for the path below the tree; data is in "data/". */
+  readonly pattern: string;
+  /** The call that meets it first; counted from 1 and from when it is set. */
+  readonly first: number;
+  /** How many calls meet it; 0: all from the first on. */
+  readonly count: number;
+  readonly action: "error" | "short" | "delay" | "swallow";
+  /** Of an error, its errno; of a short write, its bytes; of a delay, milliseconds. */
+  readonly value: number;
+}
+
+/** A line of the library's log. */
+export interface Event {
+  readonly what: "fault" | "sync";
+  readonly call: string;
+  readonly result: number;
+  readonly inode: number;
+  readonly path: string;
+}
+
+export interface DiskOptions {
+  /** Syncs of these do nothing and answer OK. Default: none. */
+  readonly ignoreSyncs?: "files" | "directories" | "all";
+}
+
+let library: string | undefined;
+
+/** Builds the library, once; false, with the reason printed, where nothing can build it. */
+export function hasShim(t: TestContext): boolean {
+  if (process.platform !== "linux") {
+    t.skip("the shim stands in for calls of Linux");
+    return false;
+  }
+  if (library === undefined) {
+    const build = temporaryDirectory();
+    try {
+      execFileSync("make", ["-s", "-C", import.meta.dirname, `BUILD=${build}`], {
+        stdio: ["ignore", "ignore", "pipe"],
+      });
+    } catch (error) {
+      if (process.env.CI || (error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      t.skip("make is not installed");
+      return false;
+    }
+    library = join(build, "shim.so");
+  }
+  return true;
+}
+
+/** A disk with a cache that a power cut empties, and with faults; the data directory of a server is on it. */
+export class Disk {
+  readonly data: string;
+  readonly #root = temporaryDirectory();
+  readonly #tree = join(this.#root, "tree");
+  readonly #state = join(this.#root, "state");
+  readonly #faults = join(this.#root, "faults");
+  readonly #log = join(this.#root, "log");
+  readonly #options: DiskOptions;
+
+  constructor(options: DiskOptions = {}) {
+    mkdirSync(this.#tree);
+    this.data = join(this.#tree, "data");
+    this.#options = options;
+    this.setFaults([]);
+  }
+
+  /** Starts a server on it. What the disk holds by now is durable. */
+  start(args: readonly string[] = [], { env, ...options }: StartOptions = {}): Promise<ServerProcess> {
+    rmSync(this.#state, { recursive: true, force: true });
+    mkdirSync(this.#state);
+    writeFileSync(this.#log, "");
+    return ServerProcess.start(this.data, args, {
+      ...options,
+      env: {
+        ...env,
+        LD_PRELOAD: library as string,
+        SHIM_TREE: this.#tree,
+        SHIM_STATE: this.#state,
+        SHIM_FAULTS: this.#faults,
+        SHIM_LOG: this.#log,
+        ...(this.#options.ignoreSyncs && { SHIM_IGNORE: this.#options.ignoreSyncs }),
+      },
+    });
+  }
+
+  /** Takes back what was not durable; with `random`, a part of it alone. The server must have ended. */
+  cut(random?: Random): void {
+    cutPower({ tree: this.#tree, state: this.#state, random });
+  }
+
+  /** Replaces the faults; a server that runs meets them from its next call on. */
+  setFaults(faults: readonly Fault[]): void {
+    const lines = faults.map(
+      ({ call, pattern, first, count, action, value }) => `${call} ${pattern} ${first} ${count} ${action} ${value}\n`,
+    );
+    writeFileSync(`${this.#faults}.new`, lines.join(""));
+    renameSync(`${this.#faults}.new`, this.#faults);
+  }
+
+  /** What the library has seen since the start, in its order. */
+  events(): Event[] {
+    const lines = readFileSync(this.#log, "utf8").split("\n").slice(0, -1);
+    return lines.map((line) => {
+      const [what, call, result, inode, path] = line.split(" ");
+      return { what, call, result: Number(result), inode: Number(inode), path } as Event;
+    });
+  }
+}
