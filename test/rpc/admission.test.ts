@@ -1,0 +1,188 @@
+import assert from "node:assert/strict";
+import { suite, test } from "node:test";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
+import { AdminService } from "../../gen/quiver/v1/admin_service_pb.ts";
+import { VectorService } from "../../gen/quiver/v1/vector_service_pb.ts";
+import { networkOf } from "../../src/rpc/client-address.ts";
+import { defineService } from "../../src/rpc/define-service.ts";
+import { createHealth } from "../../src/rpc/health.ts";
+import { DIALECTS, openRpcHarness, type RpcHarness, sendHttp1 } from "../support/rpc-harness.ts";
+import { until } from "../support/until.ts";
+
+const timeout = 30_000;
+
+/** Serves one call at a time; queries stay until they are let go. */
+async function openSmallServer(t: Parameters<typeof openRpcHarness>[0], waitingMax: number) {
+  const held: (() => void)[] = [];
+  const begun: string[] = [];
+  /** Calls that have asked, and those whose connection is gone. */
+  const seen = { asked: 0, left: 0 };
+  const vectors = defineService(VectorService, {
+    async queryVectors({ indexName }) {
+      begun.push(indexName);
+      await new Promise<void>((resolve) => held.push(resolve));
+      return {};
+    },
+    async *watchVectors() {
+      yield { lsn: 1n };
+    },
+  });
+  const admin = defineService(AdminService, { getServerInfo: () => ({ serverInfo: { version: "1" } }) });
+  const health = createHealth({ services: [], state: () => ({ ready: true, indexes: {} }) });
+  const harness = await openRpcHarness(t, {
+    services: [vectors, admin, health],
+    rpc: {
+      admission: { seats: { read: 1, search: 1, write: 1, stream: 0 }, waitingMax },
+      clientOf: (request) => {
+        seen.asked += 1;
+        request.socket.once("close", () => {
+          seen.left += 1;
+        });
+        return String(request.headers["x-client"] ?? "");
+      },
+    },
+  });
+  const letGo = () => held.shift()?.();
+  // Whatever a test leaves behind must end before the harness looks for open calls.
+  t.after(() => {
+    while (held.length > 0) letGo();
+  });
+  return { harness, begun, seen, letGo };
+}
+
+function queryFrom(harness: RpcHarness, client: string, name: string, signal?: AbortSignal) {
+  const vectors = createClient(VectorService, harness.transport(DIALECTS[0] as (typeof DIALECTS)[number]));
+  const headers = { "x-client": client };
+  return vectors.queryVectors({ indexName: name }, { headers, ...(signal && { signal }) });
+}
+
+suite("a call beyond what is served and waits", { timeout }, () => {
+  for (const dialect of DIALECTS) {
+    test(`is refused with OVERLOADED and a delay, ${dialect.name}`, async (t) => {
+      const { harness, begun, letGo } = await openSmallServer(t, 0);
+      const first = queryFrom(harness, "", "first");
+      await until(() => begun.length === 1);
+      const vectors = createClient(VectorService, harness.transport(dialect));
+      assertOverloaded(await vectors.queryVectors({ indexName: "second" }).catch(ConnectError.from));
+      const stream = vectors.watchVectors({})[Symbol.asyncIterator]();
+      assertOverloaded(await stream.next().catch(ConnectError.from));
+      letGo();
+      await first;
+      assert.deepEqual(begun, ["first"]);
+    });
+  }
+
+  test("is refused before its body has come", async (t) => {
+    const { harness, begun, letGo } = await openSmallServer(t, 0);
+    const first = queryFrom(harness, "", "first");
+    await until(() => begun.length === 1);
+    const { status } = await sendHttp1(harness.url, {
+      path: `/${VectorService.typeName}/QueryVectors`,
+      headers: { "content-type": "application/json" },
+      body: [Buffer.alloc(1024 * 1024, "not JSON")],
+    });
+    assert.equal(status, 429);
+    letGo();
+    await first;
+  });
+
+  test("is served all the same when it is for the administration or the server's health", async (t) => {
+    const { harness, begun, letGo } = await openSmallServer(t, 0);
+    const first = queryFrom(harness, "", "first");
+    await until(() => begun.length === 1);
+    const transport = harness.transport(DIALECTS[0] as (typeof DIALECTS)[number]);
+    assert.equal((await createClient(AdminService, transport).getServerInfo({})).serverInfo?.version, "1");
+    letGo();
+    await first;
+  });
+
+  test("is counted in one log line", async (t) => {
+    const { harness, begun, letGo } = await openSmallServer(t, 1);
+    const calls = [queryFrom(harness, "", "first")];
+    await until(() => begun.length === 1);
+    calls.push(queryFrom(harness, "", "second"));
+    const refused = await Promise.allSettled([1, 2, 3].map((i) => queryFrom(harness, "", `${i}`)));
+    assert.ok(refused.every(({ status }) => status === "rejected"));
+    const line = () => harness.logLines.find(({ msg }) => msg === "Overloaded: calls were refused");
+    await until(() => line() !== undefined);
+    assert.deepEqual(line()?.refused, { search: 3 });
+    letGo();
+    await until(() => begun.length === 2);
+    letGo();
+    await Promise.all(calls);
+  });
+});
+
+suite("a call that waits", { timeout }, () => {
+  test("has its turn after the first of every other client", async (t) => {
+    const { harness, begun, seen, letGo } = await openSmallServer(t, 100);
+    const calls = [];
+    for (const name of ["0", "1", "2", "3", "4", "5", "good"]) {
+      calls.push(queryFrom(harness, name === "good" ? "good" : "flood", name));
+      await until(() => seen.asked === calls.length);
+    }
+    for (let ended = 0; ended < calls.length; ended++) {
+      await until(() => begun.length > ended);
+      letGo();
+    }
+    await Promise.all(calls);
+    assert.deepEqual(begun, ["0", "1", "good", "2", "3", "4", "5"]);
+  });
+
+  test("is not executed when its client has left", async (t) => {
+    const { harness, begun, seen, letGo } = await openSmallServer(t, 100);
+    const leaving = new AbortController();
+    const first = queryFrom(harness, "", "first");
+    await until(() => seen.asked === 1);
+    const second = queryFrom(harness, "", "second", leaving.signal);
+    await until(() => seen.asked === 2);
+    const third = queryFrom(harness, "", "third");
+    await until(() => seen.asked === 3);
+    leaving.abort();
+    await assert.rejects(second);
+    await until(() => seen.left === 1);
+    letGo();
+    await until(() => begun.length === 2);
+    letGo();
+    await Promise.all([first, third]);
+    assert.deepEqual(begun, ["first", "third"]);
+  });
+
+  test("is not executed when its deadline has passed", async (t) => {
+    const { harness, begun, seen, letGo } = await openSmallServer(t, 100);
+    const first = queryFrom(harness, "", "first");
+    await until(() => seen.asked === 1);
+    // Sent as it is: a client would end the call by itself.
+    const second = sendHttp1(harness.url, {
+      path: `/${VectorService.typeName}/QueryVectors`,
+      headers: { "content-type": "application/json", "connect-timeout-ms": "50" },
+      body: Buffer.from("{}"),
+    });
+    await until(() => seen.asked === 2);
+    const passed = performance.now() + 60;
+    await until(() => performance.now() > passed);
+    letGo();
+    await first;
+    assert.match((await second).body.toString(), /DEADLINE_EXCEEDED/);
+    assert.deepEqual(begun, ["first"]);
+  });
+});
+
+test("IPv6 clients are told apart by their network of 64 bits, IPv4 clients by their address", () => {
+  assert.equal(networkOf("127.0.0.1"), "127.0.0.1");
+  assert.equal(networkOf("::ffff:10.0.0.1"), "10.0.0.1");
+  assert.equal(networkOf("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2");
+  assert.equal(networkOf("2001:db8::1"), "2001:db8:0:0");
+  assert.equal(networkOf("fe80::1%eth0"), "fe80:0:0:0");
+  assert.equal(networkOf("::1"), "0:0:0:0");
+});
+
+function assertOverloaded(error: unknown): void {
+  assert.ok(error instanceof ConnectError, `${JSON.stringify(error)}`);
+  assert.equal(Code[error.code], Code[Code.ResourceExhausted], error.message);
+  assert.equal(error.findDetails(ErrorInfoSchema)[0]?.reason, "OVERLOADED");
+  const delay = error.findDetails(RetryInfoSchema)[0]?.retryDelay;
+  assert.ok(Number(delay?.seconds ?? 0) * 1e9 + (delay?.nanos ?? 0) >= 100e6);
+  assert.match(error.rawMessage, /more calls than it can serve soon/);
+}
