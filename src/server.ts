@@ -7,6 +7,7 @@ import { QuiverError } from "./errors.ts";
 import { openPort, type Port } from "./http/port.ts";
 import { createRoutes, type Readiness } from "./http/routes.ts";
 import type { Log } from "./log.ts";
+import type { AdmissionLimits } from "./rpc/admission.ts";
 import { createRpcHandler } from "./rpc/handler.ts";
 import { createHealth } from "./rpc/health.ts";
 import { createReflection } from "./rpc/reflection.ts";
@@ -25,8 +26,13 @@ export interface Server {
 
 const DRAIN_MS = 10_000;
 
+/** What tests change of how a server is put together. */
+export interface ServerParts {
+  readonly admission?: Partial<AdmissionLimits>;
+}
+
 /** Opens the store and puts the parts together. Indexes load in the background. */
-export async function buildServer(config: Config, log: Log): Promise<Server> {
+export async function buildServer(config: Config, log: Log, parts: ServerParts = {}): Promise<Server> {
   const tls = readTls(config);
   const engine = await openEngine(config, log);
   const shutdown = new AbortController();
@@ -50,6 +56,7 @@ export async function buildServer(config: Config, log: Log): Promise<Server> {
     log,
     corsOrigins: config.corsOrigins,
     shutdown: shutdown.signal,
+    ...parts,
   });
   const answerRoute = createRoutes({ name: "Quiver", version: VERSION, readiness: () => readinessOf(engine) });
   let port: Port | undefined;

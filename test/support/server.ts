@@ -12,6 +12,8 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Ends it as `kill` does, so long after its process began, whether it serves by then or not. */
   readonly killAfterMs?: number;
+  /** The program, which prints its URL as src/main.ts does. Default that one. */
+  readonly program?: string;
 }
 
 /** A server in a process of its own, as a user runs it. */
@@ -30,9 +32,9 @@ export class ServerProcess {
   static async start(
     data: string,
     args: readonly string[] = [],
-    { env, killAfterMs }: StartOptions = {},
+    { env, killAfterMs, program = main }: StartOptions = {},
   ): Promise<ServerProcess> {
-    const all = [main, "--port", "0", "--data", data, "--log-level", "warn", ...args];
+    const all = [program, "--port", "0", "--data", data, "--log-level", "warn", ...args];
     const child = spawn(process.execPath, all, {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, ...env },
