@@ -109,10 +109,14 @@ export class Load {
    * state that it knows nor, after an outcome that it did not see, in the other one. What is found is what it knows then.
    */
   async compare(url: string): Promise<void> {
-    const { lsns, places } = await readAll(this.#connect(url));
-    assertNothingElse(this.#clients.length, places);
-    for (const client of this.#clients) client.compare(foundOf(client.id, places), lsns);
+    const places = await this.#read(url);
+    for (const client of this.#clients) client.adopt(foundOf(client.id, places));
     this.stored = places.values().reduce((sum, { size }) => sum + size, 0);
+  }
+
+  /** As `compare`, but outcomes that were not seen stay open: a server that cannot write may show the state before. */
+  async check(url: string): Promise<void> {
+    await this.#read(url);
   }
 
   /** Counts one outcome. */
@@ -125,6 +129,13 @@ export class Load {
       resolve();
       return false;
     });
+  }
+
+  async #read(url: string) {
+    const { lsns, places } = await readAll(this.#connect(url));
+    assertNothingElse(this.#clients.length, places);
+    for (const client of this.#clients) client.check(foundOf(client.id, places), lsns);
+    return places;
   }
 
   /** Every client has a connection of its own. */
@@ -180,7 +191,7 @@ class LoadClient {
     this.#done(operation, isKnown ? outcome.answer.lsn : undefined);
   }
 
-  compare(found: Found, lsns: readonly bigint[]): void {
+  check(found: Found, lsns: readonly bigint[]): void {
     for (const lsn of lsns) assert.ok(lsn >= this.#lsn, `lost: ${this.#lsn} was acknowledged, the server is at ${lsn}`);
     const states = this.#open ? [this.#state, this.#open.after(undefined)] : [this.#state];
     const told = states.map((state) => differences(found, state));
@@ -189,6 +200,9 @@ class LoadClient {
       const list = told.map((each) => each.slice(0, 10).join("\n  ")).join("\n or\n  ");
       assert.fail(`Client ${this.id} finds something else than it wrote${open}:\n  ${list}`);
     }
+  }
+
+  adopt(found: Found): void {
     this.#open = undefined;
     // With the versions that it did not know.
     this.#state = found as State;
