@@ -1,15 +1,21 @@
 import { createRequire } from "node:module";
 import type { Graph, GraphOptions } from "./hnsw.ts";
-import type { Database, OpenOptions } from "./rocksdb.ts";
+import type { Database, Entries, OpenOptions } from "./rocksdb.ts";
 
 /** What native/addon.cc exports. `scripts/setup` builds it. */
 interface Addon {
   openDatabase(path: string, options: OpenOptions): Promise<Database>;
   listColumnFamilies(path: string): Promise<string[]>;
+  peekDatabase(path: string, keys: readonly Uint8Array[]): Promise<Entries>;
+  allocateFile(path: string, bytes: number): Promise<void>;
+  checkTable(path: string): Promise<{ readonly columnFamily?: string; readonly damage?: string }>;
+  checkTable(path: string): Promise<{ readonly columnFamily?: string; readonly damage?: string }>;
   /** Closes what this thread opened, blocking; pending promises never settle. */
   closeDatabases(): void;
   createGraph(options: GraphOptions): Graph;
   loadGraph(path: string, options: GraphOptions): Promise<Graph>;
+  /** Gives freed memory back to the operating system, on another thread; does nothing where malloc is not glibc's. */
+  trimMemory(): Promise<void>;
 }
 
 /** QUIVER_ADDON names another build of the addon, such as the one with sanitizers. */

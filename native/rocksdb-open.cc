@@ -4,9 +4,14 @@
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/table.h>
 
-#include <algorithm>
+#include <fcntl.h>
+#include <unistd.h>
 
-#include "rocksdb-store.h"
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "rocksdb-read.h"
 
 namespace quiver {
 namespace {
@@ -33,10 +38,18 @@ const char* codeOf(const rocksdb::Status& status) {
       return "BUSY";
     case Status::kShutdownInProgress:
       return "CLOSED";
+    case Status::kCompactionTooLarge:
+      return "NO_SPACE";
     default:
       return "IO_ERROR";
   }
 }
+
+class NoLog : public rocksdb::Logger {
+ public:
+  using rocksdb::Logger::Logv;
+  void Logv(const char*, va_list) override {}
+};
 
 // Whether `path` holds a database. RocksDB would make a new one over the files of one that lost its CURRENT file.
 bool exists(rocksdb::Env* env, const std::string& path) {
@@ -96,7 +109,7 @@ rocksdb::Options toOptions(const StoreOptions& config) {
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
   options.keep_log_file_num = 4;
-  options.max_log_file_size = size_t{16} << 20;
+  options.max_log_file_size = size_t{4} << 20;
   rocksdb::BlockBasedTableOptions table;
   table.block_cache = rocksdb::NewLRUCache(config.blockCacheBytes);
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
@@ -112,6 +125,48 @@ std::vector<std::string> listFamilies(const std::string& path) {
   rocksdb::Options options;
   if (!exists(options.env, path)) throw Failure("NOT_FOUND", "Cannot find a database in \"" + path + "\"");
   return namesOfFamilies(options, path);
+}
+
+Entries peekAt(const std::string& path, const Keys& keys) {
+  StoreOptions config;
+  config.blockCacheBytes = size_t{1} << 20;
+  rocksdb::Options options = toOptions(config);
+  if (!exists(options.env, path)) throw Failure("NOT_FOUND", "Cannot find a database in \"" + path + "\"");
+  const std::string doing = "open \"" + path + "\"";
+  assertUnlocked(options.env, path, doing);
+  options.info_log = std::make_shared<NoLog>();
+  rocksdb::DB* opened = nullptr;
+  const rocksdb::Status status = rocksdb::DB::OpenForReadOnly(options, path, &opened);
+  if (!status.ok()) {
+    if (status.IsIOError()) assertUnlocked(options.env, path, doing);
+    throw toFailure(status, doing);
+  }
+  const std::unique_ptr<rocksdb::DB> db(opened);
+  Entries answer;
+  size_t from = 0;
+  for (const size_t end : keys.ends) {
+    std::string value;
+    const rocksdb::Slice key(keys.bytes.data() + from, end - from);
+    const rocksdb::Status found = db->Get(rocksdb::ReadOptions(), key, &value);
+    if (!found.ok() && !found.IsNotFound()) throw toFailure(found, doing);
+    if (found.ok()) {
+      answer.add(rocksdb::Slice(), value);
+    } else {
+      answer.addAbsent();
+    }
+    from = end;
+  }
+  return answer;
+}
+
+void allocateFile(const std::string& path, uint64_t bytes) {
+  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  int error = file < 0 ? errno : 0;
+  if (error == 0 && fallocate(file, 0, 0, static_cast<off_t>(bytes)) != 0) error = errno;
+  if (file >= 0) ::close(file);
+  if (error == 0) return;
+  if (file >= 0) unlink(path.c_str());
+  throw Failure(error == ENOSPC ? "NO_SPACE" : "IO_ERROR", "Cannot allocate a file: " + std::string(strerror(error)));
 }
 
 void Store::open() {

@@ -21,6 +21,8 @@ void Entries::add(rocksdb::Slice key, rocksdb::Slice value) {
   }
 }
 
+void Entries::addAbsent() { entries.insert(entries.end(), {0, 0, absent, 0}); }
+
 Entries scanRange(Store& store, const Family& family, const Range& range, const ReadSnapshot* snapshot) {
   Entries chunk;
   chunk.done = true;
@@ -44,7 +46,7 @@ Entries scanRange(Store& store, const Family& family, const Range& range, const 
     }
     chunk.add(iterator->key(), range.keysOnly ? rocksdb::Slice() : iterator->value());
   }
-  check(iterator->status(), "scan");
+  store.check(iterator->status(), "scan");
   return chunk;
 }
 
@@ -74,10 +76,10 @@ Entries lookUp(Store& store, const Family& family, const Keys& keys, const ReadS
     store.db().MultiGet(options, family.handle, count, slices.data(), values.data(), statuses.data());
     for (size_t i = 0; i < count; i++) {
       if (statuses[i].IsNotFound()) {
-        answer.entries.insert(answer.entries.end(), {0, 0, absent, 0});
+        answer.addAbsent();
         continue;
       }
-      check(statuses[i], "look up a key");
+      store.check(statuses[i], "look up a key");
       if (answer.data.size() + values[i].size() > mostAnswerBytes) {
         invalid("Values of the keys are more than 1 GiB together: ask for fewer keys at once");
       }

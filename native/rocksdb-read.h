@@ -12,6 +12,7 @@ struct Entries {
   bool done = false;
 
   void add(rocksdb::Slice key, rocksdb::Slice value);
+  void addAbsent();
 };
 
 struct Range {
@@ -30,6 +31,9 @@ struct Keys {
   std::string bytes;
   std::vector<size_t> ends;
 };
+
+// In the default family of a database that is not open; changes nothing there.
+Entries peekAt(const std::string& path, const Keys& keys);
 
 Entries lookUp(Store& store, const Family& family, const Keys& keys, const ReadSnapshot* snapshot);
 

@@ -9,6 +9,8 @@
 namespace quiver {
 namespace {
 
+constexpr uint64_t spaceLimitSlack = uint64_t{1} << 50;
+
 // Every store that has not been joined. Never destroyed: other threads may still look at it while the process exits.
 struct Registry {
   std::mutex mutex;
@@ -55,10 +57,29 @@ Store::Store(std::shared_ptr<Settler> settler, StoreOptions options, ErrorListen
       statistics_(rocksdb::CreateDBStatistics()) {
   statistics_->set_stats_level(rocksdb::StatsLevel::kExceptHistogramOrTimers);
   options_.statistics = statistics_;
+  options_.sst_file_manager.reset(rocksdb::NewSstFileManager(options_.env));
+  options_.sst_file_manager->SetCompactionBufferSize(spaceLimitSlack);
   options_.listeners.push_back(std::make_shared<Listener>(this));
 }
 
 Store::~Store() = default;
+
+void Store::check(const rocksdb::Status& status, const char* doing) const {
+  if (status.ok()) return;
+  const Failure failure = toFailure(status, doing);
+  std::string message = failure.what();
+  const std::string path = config_.path + "/";
+  for (size_t at = message.find(path); at != std::string::npos; at = message.find(path, at))
+    message.erase(at, path.size());
+  throw Failure(failure.code(), message);
+}
+
+// RocksDB compares the files that it has, those that a compaction writes, and the compaction buffer with the allowed
+// space before each compaction; but it fails for good where a flush passes the allowed space, which the slack prevents.
+void Store::limitCompactions(uint64_t room) {
+  rocksdb::SstFileManager& files = *options_.sst_file_manager;
+  files.SetMaxAllowedSpaceUsage(files.GetTotalSize() + spaceLimitSlack + room);
+}
 
 void Store::assertOpen() const {
   if (closing_) throw Failure("CLOSED", "Database \"" + config_.path + "\" is closed");
@@ -107,6 +128,7 @@ void Store::checkpoint(const std::string& path) {
       path.find_last_not_of('/') == std::string::npos ? 0 : path.rfind('/', path.find_last_not_of('/'));
   const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash + 1);
   if (!options_.env->FileExists(parent).ok()) invalid("Checkpoint's parent directory \"" + parent + "\" must exist");
+  assertWritable();
   std::lock_guard<std::mutex> lock(checkpointMutex_);
   if (options_.env->FileExists(path).ok()) invalid("Checkpoint directory \"" + path + "\" must not exist");
   rocksdb::Checkpoint* made = nullptr;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <rocksdb/db.h>
+#include <rocksdb/sst_file_manager.h>
 #include <rocksdb/statistics.h>
 #include <rocksdb/status.h>
 #include <rocksdb/write_batch.h>
@@ -82,14 +83,21 @@ class Store : public std::enable_shared_from_this<Store> {
   // Runs `work` on the pool (or, in the order of the writes, on the writer) and settles the promise with what it
   // returns or throws.
   void read(napi_deferred deferred, std::function<Maker()> work);
-  void write(napi_deferred deferred, Bytes batch);
+  // Fails with DISK_FULL when the file system has less than `leastFree` bytes beside what is written.
+  void write(napi_deferred deferred, Bytes batch, uint64_t leastFree);
   void writeCommand(napi_deferred deferred, std::function<Maker()> work);
 
   // On the writer.
   uint32_t createFamily(const std::string& name);
   void dropFamily(uint32_t id);
 
-  // On any thread.
+  // On any thread. Throws once a write has failed: RocksDB must not be asked to write anything then, because where it
+  // is built with assertions it aborts when it meets a file again that failed.
+  void assertWritable();
+  // Throws the failure that a status stands for, with paths relative to the database.
+  void check(const rocksdb::Status& status, const char* doing) const;
+  // Compactions that would write more bytes than `room` wait until there is more.
+  void limitCompactions(uint64_t room);
   void checkpoint(const std::string& path);
   // Ends after what was asked before has ended. May be called often; `deferred` may be null.
   void close(napi_deferred deferred);
@@ -103,6 +111,7 @@ class Store : public std::enable_shared_from_this<Store> {
   struct Job {
     napi_deferred deferred;
     Bytes batch;
+    uint64_t leastFree;
     std::function<Maker()> command;
   };
 
@@ -112,7 +121,8 @@ class Store : public std::enable_shared_from_this<Store> {
   bool takeGroup(std::vector<Job>* group);
   std::vector<Settlement> commit(const std::vector<Job>& group);
   void append(const Bytes& batch, rocksdb::WriteBatch* merged);
-  void assertWritable();
+  void checkWritten(const rocksdb::Status& status, const char* doing);
+  uint64_t freeBytes() const;
   void failed(const Failure& failure);
   void shutDown();
   void release(const rocksdb::Snapshot* snapshot);
@@ -150,5 +160,8 @@ class Store : public std::enable_shared_from_this<Store> {
 
 // Names of the column families of the database at `path`.
 std::vector<std::string> listFamilies(const std::string& path);
+
+// Makes a file of so many bytes whose blocks are there; removes it again when there are too few.
+void allocateFile(const std::string& path, uint64_t bytes);
 
 }  // namespace quiver

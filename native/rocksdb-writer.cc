@@ -1,4 +1,6 @@
 // The writer thread: commits the batches that wait together with one fsync, and what must keep their order.
+#include <sys/statvfs.h>
+
 #include <cstring>
 
 #include "rocksdb-store.h"
@@ -18,10 +20,12 @@ uint32_t littleEndian(const char* at) {
 
 }  // namespace
 
-void Store::write(napi_deferred deferred, Bytes batch) { push({deferred, std::move(batch), nullptr}); }
+void Store::write(napi_deferred deferred, Bytes batch, uint64_t leastFree) {
+  push({deferred, std::move(batch), leastFree, nullptr});
+}
 
 void Store::writeCommand(napi_deferred deferred, std::function<Maker()> work) {
-  push({deferred, Bytes(), std::move(work)});
+  push({deferred, Bytes(), 0, std::move(work)});
 }
 
 void Store::push(Job job) {
@@ -77,9 +81,15 @@ std::vector<Settlement> Store::commit(const std::vector<Job>& group) {
   for (const Job& job : group) bytes += job.batch.size();
   rocksdb::WriteBatch merged(bytes + 64);
   std::vector<size_t> accepted;
+  const uint64_t free = freeBytes();
+  uint64_t needed = 0;
   for (const Job& job : group) {
     Maker outcome = attempt([&]() -> Maker {
       assertWritable();
+      if (job.leastFree != 0 && free < job.leastFree + needed + job.batch.size()) {
+        throw Failure("DISK_FULL", "Cannot write a batch: the disk has " + std::to_string(free) + " bytes free");
+      }
+      needed += job.batch.size();
       merged.SetSavePoint();
       try {
         append(job.batch, &merged);
@@ -139,13 +149,13 @@ void Store::append(const Bytes& batch, rocksdb::WriteBatch* merged) {
     const rocksdb::Slice value(at + keyBytes, valueBytes);
     at += keyBytes + valueBytes;
     if (op == 1) {
-      check(merged->Put(family->handle, key, value), "write a batch");
+      quiver::check(merged->Put(family->handle, key, value), "write a batch");
     } else if (op == 2) {
-      check(merged->Delete(family->handle, key), "write a batch");
+      quiver::check(merged->Delete(family->handle, key), "write a batch");
     } else {
       const int order = key.compare(value);
       if (order > 0) invalid("Batch holds a range that ends before it starts");
-      if (order < 0) check(merged->DeleteRange(family->handle, key, value), "write a batch");
+      if (order < 0) quiver::check(merged->DeleteRange(family->handle, key, value), "write a batch");
     }
   }
 }
@@ -158,18 +168,35 @@ uint32_t Store::createFamily(const std::string& name) {
     }
   }
   rocksdb::ColumnFamilyHandle* handle = nullptr;
-  check(db_->CreateColumnFamily(options_, name, &handle), "create a column family");
+  const rocksdb::Status status = db_->CreateColumnFamily(options_, name, &handle);
+  // There may be a handle even so: RocksDB made the family, and then failed. It must be destroyed before the database.
+  const auto created = handle == nullptr ? nullptr : std::make_shared<Family>(db_.get(), handle);
+  checkWritten(status, "create a column family");
   std::lock_guard<std::mutex> lock(familiesMutex_);
-  families_[handle->GetID()] = std::make_shared<Family>(db_.get(), handle);
+  families_[handle->GetID()] = created;
   return handle->GetID();
 }
 
 void Store::dropFamily(uint32_t id) {
   assertWritable();
   const std::shared_ptr<Family> dropped = family(id);
-  check(db_->DropColumnFamily(dropped->handle), "drop a column family");
+  checkWritten(db_->DropColumnFamily(dropped->handle), "drop a column family");
   std::lock_guard<std::mutex> lock(familiesMutex_);
   families_.erase(id);
+}
+
+void Store::checkWritten(const rocksdb::Status& status, const char* doing) {
+  if (status.ok()) return;
+  const Failure failure = toFailure(status, doing);
+  if (std::strcmp(failure.code(), "INVALID_ARGUMENT") != 0) failed(failure);
+  check(status, doing);
+}
+
+// What the file system says now; where it says nothing, the write itself will tell.
+uint64_t Store::freeBytes() const {
+  struct statvfs about;
+  if (statvfs(config_.path.c_str(), &about) != 0) return UINT64_MAX;
+  return uint64_t{about.f_bavail} * about.f_frsize;
 }
 
 // RocksDB stops writes after most errors by itself, but not after all, and it may resume by itself.

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "rocksdb-read.h"
+#include "rocksdb-table.h"
 
 namespace quiver {
 namespace {
@@ -220,10 +221,12 @@ napi_value write(const Call& call) {
     invalid("Batch has " + std::to_string(batch.size) + " bytes; allowed are at most " +
             std::to_string(Store::mostBatchBytes));
   }
+  const uint64_t leastFree =
+      isUndefined(call.env, call[1]) ? 0 : integerArgument(call.env, call[1], "Least free bytes", 0, mostOptionBytes);
   Bytes copy(batch.data, batch.size);
   napi_deferred deferred;
   napi_value promise = environmentOf(call).settler->promise(&deferred);
-  store.write(deferred, std::move(copy));
+  store.write(deferred, std::move(copy), leastFree);
   return promise;
 }
 
@@ -279,8 +282,9 @@ napi_value flush(const Call& call) {
   }
   return read(call, store, [&store, all, families = std::move(families)]() -> Maker {
     for (const auto& family : families) {
+      store.assertWritable();
       const rocksdb::Status status = store.db().Flush(rocksdb::FlushOptions(), family->handle);
-      if (!(all && status.IsColumnFamilyDropped())) check(status, "flush");
+      if (!(all && status.IsColumnFamilyDropped())) store.check(status, "flush");
     }
     return undefined;
   });
@@ -290,12 +294,19 @@ napi_value compact(const Call& call) {
   Store& store = openStoreOf(call);
   auto family = store.family(familyArgument(call.env, call[0]));
   return read(call, store, [&store, family]() -> Maker {
+    store.assertWritable();
     rocksdb::CompactRangeOptions options;
     options.exclusive_manual_compaction = false;
     options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
-    check(store.db().CompactRange(options, family->handle, nullptr, nullptr), "compact");
+    store.check(store.db().CompactRange(options, family->handle, nullptr, nullptr), "compact");
     return undefined;
   });
+}
+
+napi_value limitCompactions(const Call& call) {
+  const uint64_t room = integerArgument(call.env, call[0], "Room for compactions", 0, mostOptionBytes);
+  openStoreOf(call).limitCompactions(room);
+  return undefined(call.env);
 }
 
 napi_value columnFamilies(const Call& call) {
@@ -419,13 +430,37 @@ napi_value openDatabase(const Call& call) {
 }
 
 // On a store that is never opened, so that the work has a thread that the end of the environment waits for.
-napi_value listColumnFamilies(const Call& call) {
+napi_value withoutDatabase(const Call& call, Work work) {
   Environment& environment = environmentOf(call);
-  const std::string path = pathArgument(call.env, call[0], "Path of the database");
   auto store = Store::make(environment.settler, StoreOptions(), nullptr);
   napi_deferred deferred;
   napi_value promise = environment.settler->promise(&deferred);
-  store->read(deferred, [path]() -> Maker {
+  store->read(deferred, std::move(work));
+  store->close(nullptr);
+  return promise;
+}
+
+napi_value peek(const Call& call) {
+  std::string path = pathArgument(call.env, call[0], "Path of the database");
+  Keys keys = keysArgument(call.env, call[1]);
+  return withoutDatabase(call, [path = std::move(path), keys = std::move(keys)]() -> Maker {
+    auto answer = std::make_shared<Entries>(peekAt(path, keys));
+    return [answer](napi_env env) { return toObject(env, answer.get()); };
+  });
+}
+
+napi_value allocate(const Call& call) {
+  std::string path = pathArgument(call.env, call[0], "Path of the file");
+  const uint64_t bytes = integerArgument(call.env, call[1], "Bytes", 1, mostOptionBytes);
+  return withoutDatabase(call, [path = std::move(path), bytes]() -> Maker {
+    allocateFile(path, bytes);
+    return undefined;
+  });
+}
+
+napi_value listColumnFamilies(const Call& call) {
+  std::string path = pathArgument(call.env, call[0], "Path of the database");
+  return withoutDatabase(call, [path = std::move(path)]() -> Maker {
     return [names = listFamilies(path)](napi_env env) {
       napi_value list;
       check(env, napi_create_array(env, &list), "create an array");
@@ -435,8 +470,18 @@ napi_value listColumnFamilies(const Call& call) {
       return list;
     };
   });
-  store->close(nullptr);
-  return promise;
+}
+
+napi_value checkTableFile(const Call& call) {
+  std::string path = pathArgument(call.env, call[0], "Path of the table file");
+  return withoutDatabase(call, [path = std::move(path)]() -> Maker {
+    return [found = checkTable(path)](napi_env env) {
+      napi_value object = newObject(env);
+      if (!found.family.empty()) set(env, object, "columnFamily", toString(env, found.family));
+      if (!found.damage.empty()) set(env, object, "damage", toString(env, found.damage));
+      return object;
+    };
+  });
 }
 
 napi_value closeAll(const Call& call) {
@@ -451,6 +496,7 @@ void initRocksdb(napi_env env, napi_value exports) {
   environment->databaseClass =
       defineClass(env, "Database",
                   {
+                      method("limitCompactions", throwing<limitCompactions>, environment),
                       method("columnFamilies", throwing<columnFamilies>, environment),
                       method("createColumnFamily", rejecting<createColumnFamily>, environment),
                       method("dropColumnFamily", rejecting<dropColumnFamily>, environment),
@@ -470,6 +516,9 @@ void initRocksdb(napi_env env, napi_value exports) {
   const std::vector<napi_property_descriptor> functions = {
       method("openDatabase", rejecting<openDatabase>, environment),
       method("listColumnFamilies", rejecting<listColumnFamilies>, environment),
+      method("peekDatabase", rejecting<peek>, environment),
+      method("allocateFile", rejecting<allocate>, environment),
+      method("checkTable", rejecting<checkTableFile>, environment),
       method("closeDatabases", throwing<closeAll>, environment),
   };
   check(env, napi_define_properties(env, exports, functions.size(), functions.data()), "export the functions");

@@ -18,9 +18,11 @@ export type StoreErrorCode =
   | "LOCKED"
   /** Stored bytes fail their checksum, or a file is missing. */
   | "CORRUPTION"
+  /** Less is free on the disk than the write asked for. Nothing was written; retry later. */
+  | "DISK_FULL"
   /** Writing would have to wait for flushes, compactions or 1 GiB of earlier batches. Nothing was written; retry later. */
   | "BUSY"
-  /** The disk is full. */
+  /** The disk is full; of `compact`: or would be. */
   | "NO_SPACE"
   /**
    * Reading or writing a file failed. The outcome of a failed write (also NO_SPACE, CORRUPTION) is unknown until the
@@ -107,9 +109,10 @@ export interface Database {
    * Commits one batch (see WriteBatch) atomically over all families that it names and resolves once it is fsynced.
    * Batches commit, and their promises settle, in the order of the calls; batches that wait together share one fsync.
    * A batch that is refused (INVALID_ARGUMENT, NOT_FOUND) does not touch its neighbours. The bytes, at most 1 GiB and
-   * 1 MiB, are copied before the call returns.
+   * 1 MiB, are copied before the call returns. DISK_FULL when the file system has not its bytes and `leastFree` more
+   * free right before it is written. Default 0: it is not asked.
    */
-  write(batch: Uint8Array): Promise<void>;
+  write(batch: Uint8Array, leastFree?: number): Promise<void>;
   /**
    * Looks up at most 1,000,000 keys of 1 to 65,535 bytes, all in one state of the database; entry i of the answer is
    * key i (its key length is 0). INVALID_ARGUMENT when the values are more than 1 GiB together.
@@ -130,6 +133,8 @@ export interface Database {
    * short; it then rejects with CLOSED.
    */
   compact(columnFamily: number): Promise<void>;
+  /** Compactions that would write more bytes wait until they are told that there is more room. Default: none waits. */
+  limitCompactions(room: number): void;
   /** RocksDB's number for the last write. */
   latestSequenceNumber(): bigint;
   /** A RocksDB property such as "rocksdb.total-sst-files-size"; undefined when RocksDB has none of that name. */
@@ -151,4 +156,26 @@ export function openDatabase(path: string, options: OpenOptions = {}): Promise<D
 /** Names of the column families of a database that is not open, "default" included. */
 export function listColumnFamilies(path: string): Promise<string[]> {
   return addon.listColumnFamilies(path);
+}
+
+/**
+ * Looks up keys as `multiGet` does, in the default family of a database that is not open, and changes no byte of it.
+ * NOT_FOUND when there is none, LOCKED when it is open.
+ */
+export function peekDatabase(path: string, keys: readonly Uint8Array[]): Promise<Entries> {
+  return addon.peekDatabase(path, keys);
+}
+
+/** Makes a file whose blocks are all there. NO_SPACE when they are not; IO_ERROR also where a file system cannot. */
+export function allocateFile(path: string, bytes: number): Promise<void> {
+  return addon.allocateFile(path, bytes);
+}
+
+/**
+ * Reads a table file, of a database that is open or not, and compares every checksum in it: the name of its column family,
+ * absent when it cannot be read, and what is wrong, absent when nothing is. IO_ERROR, or CORRUPTION where there is no such
+ * file, when it cannot be read at all.
+ */
+export function checkTable(path: string): Promise<{ readonly columnFamily?: string; readonly damage?: string }> {
+  return addon.checkTable(path);
 }

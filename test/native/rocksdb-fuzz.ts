@@ -110,7 +110,7 @@ function value(): unknown {
 type Method = (...args: unknown[]) => unknown;
 const prototype = Object.getPrototypeOf(db) as Record<string, Method>;
 const methods = Object.getOwnPropertyNames(prototype).filter((name) => name !== "constructor");
-assert.equal(methods.length, 14, "Every method is called");
+assert.equal(methods.length, 15, "Every method is called");
 
 function call(): unknown {
   const args = Array.from({ length: random.below(5) }, value);
@@ -121,7 +121,13 @@ function call(): unknown {
     const opened = (addon.openDatabase as Method)(path, options) as Promise<Database>;
     return opened.then((other) => other.close());
   }
-  if (choice < 0.06) return (db.snapshot().release as Method).call(value(), ...args);
+  if (choice < 0.05) return (addon.peekDatabase as Method)(...args);
+  if (choice < 0.06) {
+    const [path, bytes] = args;
+    const isLarge = typeof bytes === "number" && bytes > 1_000_000;
+    return (addon.allocateFile as Method)(path, isLarge ? 4096 : bytes);
+  }
+  if (choice < 0.08) return (db.snapshot().release as Method).call(value(), ...args);
   const name = random.pick(methods);
   const self = choice < 0.9 && name !== "close" ? db : choice < 0.95 ? closed : value();
   if (self === db && name === "close") return undefined;

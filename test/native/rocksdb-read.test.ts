@@ -1,9 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ABSENT, type Database, type ScanChunk, type ScanOptions, type Snapshot } from "../../native/rocksdb.ts";
+import {
+  ABSENT,
+  type Database,
+  peekDatabase,
+  type ScanChunk,
+  type ScanOptions,
+  type Snapshot,
+} from "../../native/rocksdb.ts";
 import { WriteBatch } from "../../native/write-batch.ts";
 import { Random } from "../support/random.ts";
-import { bytes, decode, failsWith, openTestDatabase, puts, readAll } from "./rocksdb-support.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { bytes, contentOf, decode, failsWith, openTestDatabase, puts, readAll } from "./rocksdb-support.ts";
 
 /** Keys and values in hexadecimal digits, whose order is that of the bytes. */
 type Model = Map<string, string>;
@@ -206,4 +214,24 @@ test("properties and statistics are RocksDB's own", async (t) => {
   assert.equal(db.statistics()["rocksdb.number.keys.written"], 1n);
   assert.equal(db.latestSequenceNumber(), 1n);
   assert.throws(() => db.property(7, "rocksdb.estimate-num-keys"), failsWith("NOT_FOUND"));
+});
+
+test("a closed database can be peeked at, which changes no byte of it", async (t) => {
+  const { db, path } = await openTestDatabase(t);
+  const other = await db.createColumnFamily("other");
+  await db.write(puts(0, [["flushed", "1"]]));
+  await db.flush();
+  await db.write(puts(0, [["logged", "2"]]));
+  await db.write(puts(other, [["logged", "3"]]));
+  const keys = [bytes("flushed"), bytes("logged"), bytes("absent")];
+  await assert.rejects(peekDatabase(path, keys), failsWith("LOCKED"));
+  await db.close();
+  const before = contentOf(path);
+  assert.deepEqual(decode(await peekDatabase(path, keys)), [
+    ["", "1"],
+    ["", "2"],
+    ["", undefined],
+  ]);
+  assert.deepEqual(contentOf(path), before);
+  await assert.rejects(peekDatabase(temporaryDirectory(), keys), failsWith("NOT_FOUND"));
 });

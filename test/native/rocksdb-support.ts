@@ -1,4 +1,6 @@
 import { spawn } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import { ABSENT, type Database, type Entries, type OpenOptions, openDatabase } from "../../native/rocksdb.ts";
@@ -108,4 +110,9 @@ export function runChild(
     child.on("error", reject);
     child.on("close", (code, signal) => resolve({ ...ended, code, signal }));
   });
+}
+
+/** The files of a directory with what is in them. */
+export function contentOf(path: string): Map<string, string> {
+  return new Map(readdirSync(path).map((name) => [name, readFileSync(join(path, name), "latin1")]));
 }

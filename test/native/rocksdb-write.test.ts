@@ -205,3 +205,38 @@ test("writes that would have to wait for flushes are refused as BUSY and change 
   await db.flush();
   await db.write(puts(0, [["afterwards", "x"]]));
 });
+
+test("a batch that asks for more than the disk has free is refused, and its neighbours are not", async (t) => {
+  const { db } = await openTestDatabase(t);
+  const outcomes = await Promise.allSettled([
+    db.write(puts(0, [["a", "1"]])),
+    db.write(puts(0, [["b", "2"]]), 2 ** 46),
+    db.write(puts(0, [["c", "3"]]), 1),
+  ]);
+  assert.deepEqual(
+    outcomes.map((outcome) => (outcome.status === "rejected" ? outcome.reason.code : "written")),
+    ["written", "DISK_FULL", "written"],
+  );
+  assert.deepEqual(
+    (await readAll(db, 0)).map(([key]) => key),
+    ["a", "c"],
+  );
+  await db.write(puts(0, [["d", "4"]]));
+});
+
+test("compactions wait while they have too little room", async (t) => {
+  const { db } = await openTestDatabase(t);
+  for (let i = 0; i < 3; i++) {
+    await db.write(puts(0, [["key", "x".repeat(100_000)]]));
+    await db.flush();
+  }
+  const size = () => Number(db.property(0, "rocksdb.total-sst-files-size"));
+  const before = size();
+  db.limitCompactions(before - 1);
+  await assert.rejects(db.compact(0), failsWith("NO_SPACE"));
+  await db.write(puts(0, [["other", "value"]]));
+  await db.flush();
+  db.limitCompactions(2 * before);
+  await db.compact(0);
+  assert.ok(size() < before / 2);
+});
