@@ -9,6 +9,7 @@ import { Disk, type DiskOptions, hasShim } from "./shim/shim.ts";
 
 const ROUNDS = rounds("POWER_CUTS", { quick: 40, full: 500 });
 const CONTROL_ROUNDS = 30;
+const SYNC_MS = 4;
 
 test("what was acknowledged before a power cut is there after the next start, whole, and nothing else", async (t) => {
   if (!hasShim(t)) return;
@@ -47,6 +48,8 @@ class PowerCuts {
   constructor(t: TestContext, options?: DiskOptions) {
     t.diagnostic(`seed ${this.#random.seed}`);
     this.#disk = new Disk(options);
+    // As a disk does, so that many cuts come between a write and its sync.
+    this.#disk.setFaults([{ call: "fsync", pattern: "*", first: 1, count: 0, action: "delay", value: SYNC_MS }]);
     this.load = new Load({ random: this.#random, tamper: (clients) => this.#watchIndexes(clients) });
     t.after(() => this.#server?.kill());
   }

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import type { Random } from "../../support/random.ts";
@@ -68,6 +68,9 @@ export class Disk {
   readonly #faults = join(this.#root, "faults");
   readonly #log = join(this.#root, "log");
   readonly #options: DiskOptions;
+  readonly #events: Event[] = [];
+  /** How much of the log stands in `#events`. */
+  #readTo = 0;
 
   constructor(options: DiskOptions = {}) {
     mkdirSync(this.#tree);
@@ -81,16 +84,18 @@ export class Disk {
     rmSync(this.#state, { recursive: true, force: true });
     mkdirSync(this.#state);
     writeFileSync(this.#log, "");
+    this.#events.length = 0;
+    this.#readTo = 0;
     return ServerProcess.start(this.data, args, {
       ...options,
       env: {
-        ...env,
         LD_PRELOAD: library as string,
         SHIM_TREE: this.#tree,
         SHIM_STATE: this.#state,
         SHIM_FAULTS: this.#faults,
         SHIM_LOG: this.#log,
         ...(this.#options.ignoreSyncs && { SHIM_IGNORE: this.#options.ignoreSyncs }),
+        ...env,
       },
     });
   }
@@ -110,11 +115,18 @@ export class Disk {
   }
 
   /** What the library has seen since the start, in its order. */
-  events(): Event[] {
-    const lines = readFileSync(this.#log, "utf8").split("\n").slice(0, -1);
-    return lines.map((line) => {
+  events(): readonly Event[] {
+    const log = openSync(this.#log, "r");
+    const { size } = fstatSync(log);
+    const text = Buffer.alloc(size - this.#readTo);
+    readSync(log, text, 0, text.length, this.#readTo);
+    closeSync(log);
+    const end = text.lastIndexOf("\n") + 1;
+    this.#readTo += end;
+    for (const line of text.toString("utf8", 0, end).split("\n").slice(0, -1)) {
       const [what, call, result, inode, path] = line.split(" ");
-      return { what, call, result: Number(result), inode: Number(inode), path } as Event;
-    });
+      this.#events.push({ what, call, result: Number(result), inode: Number(inode), path } as Event);
+    }
+    return this.#events;
   }
 }

@@ -1,0 +1,331 @@
+import assert from "node:assert/strict";
+import { constants } from "node:os";
+import { type TestContext, test } from "node:test";
+import { DataType, DistanceMetric } from "../../gen/quiver/v1/resources_pb.ts";
+import { reasonOf } from "../model/operation.ts";
+import { type Clients, createClients, PROTOCOLS } from "../support/protocols.ts";
+import { Random } from "../support/random.ts";
+import { rounds } from "../support/rounds.ts";
+import type { ServerProcess } from "../support/server.ts";
+import { Load } from "./load.ts";
+import { readAll } from "./load-reads.ts";
+import { Disk, type Event, type Fault, hasShim } from "./shim/shim.ts";
+
+const ROUNDS = rounds("FAULTS", { quick: 25, full: 300 });
+const { EIO, ENOSPC } = constants.errno;
+
+/** Whatever takes longer hangs. */
+const HANG_MS = 60_000;
+
+/** Calls on files that the store writes, each to fail in turn. */
+const TARGETS: readonly Pick<Fault, "call" | "pattern">[] = [
+  ...(["write", "fsync", "open", "fallocate", "ftruncate", "unlink"] as const).map(on("data/*.log")),
+  ...(["write", "fsync", "open", "ftruncate", "unlink"] as const).map(on("data/*.sst")),
+  ...(["write", "fsync", "open"] as const).map(on("data/MANIFEST-*")),
+  ...(["write", "fsync", "open"] as const).map(on("data/*.dbtmp")),
+  ...(["open", "write", "fsync", "rename"] as const).map(on("data/ACKNOWLEDGED*")),
+  ...(["open", "write", "fsync", "rename", "mkdir", "unlink"] as const).map(on("data/graphs*")),
+  { call: "rename", pattern: "data/CURRENT" },
+  { call: "rename", pattern: "data/OPTIONS-*" },
+  { call: "fsync", pattern: "data" },
+  { call: "mkdir", pattern: "data" },
+  { call: "fsync", pattern: "" },
+  { call: "fsync", pattern: "*" },
+  { call: "write", pattern: "*" },
+];
+
+/** Of what there are many calls; of others there may be but one. */
+const FREQUENT = /^(data\/\*\.log|\*)$/;
+
+function on(pattern: string): (call: Fault["call"]) => Pick<Fault, "call" | "pattern"> {
+  return (call) => ({ call, pattern });
+}
+
+/** What a write may be answered on a disk with faults. */
+const REASONS: ReadonlySet<string> = new Set([
+  "WRITE_OUTCOME_UNKNOWN",
+  "STORAGE_READ_ONLY",
+  "DISK_FULL",
+  "INGEST_BACKLOG",
+]);
+
+test("a failing disk costs no acknowledged write, no read and no process, whichever call fails", async (t) => {
+  if (!hasShim(t)) return;
+  const run = new Faults(t);
+  const first = run.random.below(TARGETS.length);
+  for (let round = 0; round < ROUNDS; round++) {
+    // All of them in turn; 7 has no factor in common with their number.
+    const target = TARGETS[(first + 7 * round) % TARGETS.length] as (typeof TARGETS)[number];
+    await run.round(target);
+  }
+  await run.stop();
+  t.diagnostic(run.summary());
+});
+
+test("the comparison notices a disk that says OK to an fsync that failed", async (t) => {
+  if (!hasShim(t)) return;
+  const run = new Faults(t);
+  const swallow = async () => {
+    const fault = { call: "fsync", pattern: "data/*.log", first: 3, count: 0, action: "swallow", value: 0 } as const;
+    for (let round = 0; round < 5; round++) await run.roundWith(fault);
+  };
+  await assert.rejects(swallow(), /lost: |finds something else than it wrote|Cannot open/);
+});
+
+test("with a slow fsync many writes share each, and reads go on", async (t) => {
+  if (!hasShim(t)) return;
+  const run = new Faults(t);
+  const server = await run.server();
+  run.disk.setFaults([{ call: "fsync", pattern: "data/*.log", first: 1, count: 0, action: "delay", value: 200 }]);
+  const before = run.syncs();
+  const running = run.load.run(server.url, () => run.syncs() - before >= 10);
+  const [reads] = await Promise.all([readUntil(connect(server), running), running]);
+  const syncs = run.syncs() - before;
+  assert.deepEqual([...run.load.failures], []);
+  assert.ok(reads >= 5 * syncs, `${reads} reads during ${syncs} syncs`);
+
+  const bulk = new Bulk(server);
+  const outcomes = await Promise.all(Array.from({ length: 64 }, () => bulk.put()));
+  const shared = run.syncs() - before - syncs;
+  assert.ok(outcomes.every((reason) => reason === undefined));
+  assert.ok(shared <= 64 / 4, `64 writes at once took ${shared} syncs`);
+  t.diagnostic(`200 ms each: ${reads} reads during ${syncs} syncs; ${shared} syncs for 64 writes at once`);
+  run.disk.setFaults([]);
+  await run.load.compare(server.url);
+  await run.stop();
+});
+
+test("the library itself changes nothing: the same writes leave the same data with it and without", async (t) => {
+  if (!hasShim(t)) return;
+  const { seed } = new Random();
+  t.diagnostic(`seed ${seed}`);
+  const results = [];
+  for (const isPreloaded of [true, false]) {
+    const disk = new Disk();
+    const server = await disk.start([], isPreloaded ? {} : { env: { LD_PRELOAD: "" } });
+    t.after(() => server.kill());
+    // One client's writes depend on nothing but the seed.
+    const load = new Load({ random: new Random(seed), clients: 1 });
+    await load.prepare(server.url);
+    await load.run(server.url, () => load.counts.operations >= 300);
+    results.push({ counts: load.counts, ...(await readAll(connect(server))) });
+    assert.equal(await server.stop(), 0);
+    assert.equal(disk.events().length > 0, isPreloaded);
+  }
+  assert.deepEqual(results[0], results[1]);
+});
+
+/** A server under load on a disk that fails now and then. */
+class Faults {
+  readonly random = new Random();
+  readonly disk = new Disk();
+  readonly load = new Load({ random: this.random });
+  #server: ServerProcess | undefined;
+  readonly #met = new Map<string, number>();
+  #failedStarts = 0;
+
+  constructor(t: TestContext) {
+    t.diagnostic(`seed ${this.random.seed}`);
+    t.after(() => this.#server?.kill());
+  }
+
+  /** The one that runs. */
+  async server(): Promise<ServerProcess> {
+    if (!this.#server) {
+      this.#server = await this.disk.start(ARGUMENTS);
+      await this.load.prepare(this.#server.url);
+      await new Bulk(this.#server).prepare();
+    }
+    return this.#server;
+  }
+
+  async round(target: Pick<Fault, "call" | "pattern">): Promise<void> {
+    const { random } = this;
+    const isShort = target.call === "write" && random.below(4) === 0;
+    const fault: Fault = {
+      ...target,
+      first: random.pick(FREQUENT.test(target.pattern) ? [1, 2, 5, 20, 50] : [1, 1, 2]),
+      count: random.pick([0, 1]),
+      ...(isShort
+        ? { action: "short", value: random.below(20) }
+        : { action: "error", value: random.pick([EIO, ENOSPC]) }),
+    };
+    try {
+      if (random.below(4) === 0) await this.#startWith(fault);
+      await this.roundWith(fault);
+    } catch (error) {
+      throw new Error(`${describe(fault)}: ${(error as Error).message}`, { cause: error });
+    }
+  }
+
+  /** Load, the fault, reads and a write on what is left; then a power cut, a start without the fault, a comparison. */
+  async roundWith(fault: Fault): Promise<void> {
+    const { random, disk, load } = this;
+    const server = await this.server();
+    const bulk = new Bulk(server);
+    disk.setFaults([fault]);
+    const enough = load.counts.operations + 150;
+    const running = load.run(server.url, () => load.counts.operations >= enough || (this.#isMet() && bulk.isDone));
+    await within("the load", Promise.all([running, bulk.run(() => this.#isMet())]));
+    this.#count(fault);
+
+    await within("reads", load.check(server.url));
+    const reason = await within("a write", bulk.put());
+    for (const each of [...load.failures.keys(), ...bulk.failures, ...(reason ? [reason] : [])]) {
+      assert.ok(REASONS.has(each), `a write was answered ${each}`);
+    }
+    if (load.failures.has("WRITE_OUTCOME_UNKNOWN")) assert.equal(reason, "STORAGE_READ_ONLY");
+    load.failures.clear();
+    if (random.below(2) === 0) await server.kill();
+    else assert.equal(await within("the end", server.stop()), 0, "its end");
+    assertNoRetry(disk.events());
+
+    disk.setFaults([]);
+    disk.cut(random.below(2) === 0 ? random : undefined);
+    this.#server = await disk.start(ARGUMENTS);
+    await within("reads after the start", load.compare(this.#server.url));
+  }
+
+  async stop(): Promise<void> {
+    assert.equal(await this.#server?.stop(), 0);
+  }
+
+  /** How often the write-ahead log was synced. */
+  syncs(): number {
+    return this.disk.events().filter(({ what, path }) => what === "sync" && path.endsWith(".log")).length;
+  }
+
+  summary(): string {
+    const { acknowledged, unknown, refused } = this.load.counts;
+    const met = [...this.#met].map(([target, times]) => `${target} ${times}`).join(", ");
+    return `${ROUNDS} rounds, ${acknowledged} writes acknowledged, ${unknown} without an outcome, ${refused} refused, ${this.#failedStarts} starts refused; faults met: ${met}`;
+  }
+
+  /** Starts it while calls fail already: it serves, or ends by itself with a message; both leave what is stored. */
+  async #startWith(fault: Fault): Promise<void> {
+    await this.server();
+    await this.#server?.kill();
+    this.disk.setFaults([fault]);
+    const outcome = await within(
+      "a start",
+      this.disk.start(ARGUMENTS).catch((error: Error) => error),
+    );
+    this.#count(fault);
+    if (outcome instanceof Error) {
+      assert.match(outcome.message, /^The server ended with 1: quiver: /);
+      this.#failedStarts++;
+      assertNoRetry(this.disk.events());
+    } else {
+      await within("reads", this.load.check(outcome.url));
+      await outcome.kill();
+    }
+    this.disk.setFaults([]);
+    this.disk.cut(this.random);
+    this.#server = await this.disk.start(ARGUMENTS);
+    await this.load.check(this.#server.url);
+  }
+
+  #isMet(): boolean {
+    return this.disk.events().some(({ what }) => what === "fault");
+  }
+
+  #count({ call, pattern }: Fault): void {
+    if (!this.#isMet()) return;
+    const name = `${call} ${pattern || "."}`;
+    this.#met.set(name, (this.#met.get(name) ?? 0) + 1);
+  }
+}
+
+/** The smallest, so that tables are written often. */
+const ARGUMENTS = ["--write-buffer", "4MiB"];
+
+/** Large writes beside the load, which make the store write tables and compact them. */
+class Bulk {
+  readonly failures = new Set<string>();
+  isDone = false;
+  readonly #clients: Clients;
+
+  constructor(server: ServerProcess) {
+    this.#clients = connect(server);
+  }
+
+  async prepare(): Promise<void> {
+    await this.#clients.buckets.createVectorBucket({ vectorBucketName: BULK.vectorBucketName });
+    await this.#clients.indexes.createIndex({
+      ...BULK,
+      dataType: DataType.FLOAT32,
+      dimension: 1024,
+      distanceMetric: DistanceMetric.EUCLIDEAN,
+    });
+  }
+
+  /** Until a write fails, or the fault is met, or there were enough of them. */
+  async run(isMet: () => boolean): Promise<void> {
+    for (let i = 0; i < 12 && !isMet(); i++) {
+      const reason = await this.put(256);
+      if (reason) this.failures.add(reason);
+      if (reason) break;
+    }
+    this.isDone = true;
+  }
+
+  /** Resolves to the reason that it failed for, if it did. */
+  async put(count = 1): Promise<string | undefined> {
+    const vectors = Array.from({ length: count }, (_, i) => ({ key: `${i}`, data: { float32: VALUES } }));
+    try {
+      await this.#clients.vectors.putVectors({ ...BULK, vectors }, { timeoutMs: HANG_MS });
+      return undefined;
+    } catch (error) {
+      const reason = reasonOf(error);
+      if (reason === undefined) throw error;
+      return reason;
+    }
+  }
+}
+
+const BULK = { vectorBucketName: "bulk", indexName: "bulk" };
+const VALUES = Array.from({ length: 1024 }, (_, i) => i);
+
+function connect(server: ServerProcess): Clients {
+  return createClients((PROTOCOLS.gRPC as (typeof PROTOCOLS)[string])(server.url));
+}
+
+async function within<Result>(what: string, promise: Promise<Result>): Promise<Result> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} hangs`)), HANG_MS);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** After a failed sync of a file, another one of the same file would answer OK for pages that are lost. */
+function assertNoRetry(events: readonly Event[]): void {
+  const failed = new Set<number>();
+  for (const { what, inode, path, result } of events) {
+    if (what !== "sync") continue;
+    assert.ok(!failed.has(inode), `${path} is synced again after a sync of it failed`);
+    if (result !== 0) failed.add(inode);
+  }
+}
+
+async function readUntil(clients: Clients, end: Promise<void>): Promise<number> {
+  let isOver = false;
+  const finish = () => {
+    isOver = true;
+  };
+  end.then(finish, finish);
+  let reads = 0;
+  while (!isOver) {
+    await clients.vectors.getVectors({ vectorBucketName: "load", indexName: "shared", keys: ["c0-0"] });
+    reads++;
+  }
+  return reads;
+}
+
+function describe({ call, pattern, first, count, action, value }: Fault): string {
+  return `${call} ${pattern} from the ${first}th on, ${count === 0 ? "always" : `${count} times`}, ${action} ${value}`;
+}
