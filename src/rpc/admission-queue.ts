@@ -103,7 +103,9 @@ export class AdmissionQueue {
 
   #mayWait(applicant: Applicant, own: number, waitMs: number, now: number, lagMs: number): boolean {
     const { waitingMax, waitingOfClient, waitMaxMs, standingWaitMaxMs, standingMs } = this.#limits;
-    if (this.#waitingCount >= waitingMax || now + waitMs + lagMs > applicant.deadline) return false;
+    if (this.#waitingCount >= waitingMax) return false;
+    const serviceMs = this.#taken * this.#intervalMs;
+    if (now + waitMs + serviceMs + lagMs > applicant.deadline) return false;
     if (own < waitingOfClient) return true;
     const stands = this.#waitingCount > 0 && now - this.#emptyAt > standingMs;
     return waitMs <= (stands ? standingWaitMaxMs : waitMaxMs);

@@ -77,15 +77,19 @@ interface Answer {
 }
 
 function send(request: Request, response: Response, { status, type, headers, body }: Answer): void {
-  const all: Record<string, string | number> = { "content-type": type ?? "", ...headers };
-  if (body !== undefined) all["content-length"] = body.length;
-  (response as ServerResponse).writeHead(status, all);
-  if (body !== undefined) (response as ServerResponse).write(body);
-  if (request.httpVersionMajor === 1) void discardRest(request).then(() => response.end());
-  else {
-    response.end();
-    void discardRest(request);
+  response.statusCode = status;
+  if (type !== undefined) response.setHeader("content-type", type);
+  for (const name in headers) response.setHeader(name, headers[name] ?? "");
+  if (body !== undefined) response.setHeader("content-length", body.length);
+  if (request.httpVersionMajor === 1) {
+    if (body !== undefined) (response as ServerResponse).write(body);
+    void discardRest(request).then(() => response.end());
+    return;
   }
+  // Not write() before: without a body, the headers then end the stream, which is how gRPC wants it.
+  if (body === undefined) response.end();
+  else (response as ServerResponse).end(body);
+  void discardRest(request);
 }
 
 function dressOf(retryAfterMs: number): Dress {
