@@ -46,11 +46,11 @@ class FileHandle {
   const int fd_;
 };
 
-// Writes a file that appears under its name only when it is complete and on disk.
+// Writes a file that appears under its name only when it is complete and on disk; nothing is left when `isStopped`.
 class AtomicFile {
  public:
-  explicit AtomicFile(const std::string& path)
-      : path_(path), temporary_(path + ".tmp"), file_(temporary_, O_WRONLY | O_CREAT | O_TRUNC) {
+  AtomicFile(const std::string& path, const std::function<bool()>& isStopped)
+      : path_(path), temporary_(path + ".tmp"), isStopped_(isStopped), file_(temporary_, O_WRONLY | O_CREAT | O_TRUNC) {
     buffer_.reserve(bufferBytes);
   }
   ~AtomicFile() {
@@ -85,21 +85,30 @@ class AtomicFile {
 
  private:
   static constexpr size_t bufferBytes = 1 << 20;
+  // Written back in parts, so that an fsync of the store beside it never waits for more than one.
+  static constexpr size_t unsyncedMost = 32 << 20;
 
   void flush() {
+    if (isStopped_()) throw Failure("DISPOSED", "The graph is disposed");
     checksum_ = static_cast<uint32_t>(crc32(checksum_, buffer_.data(), static_cast<uInt>(buffer_.size())));
     for (size_t written = 0; written < buffer_.size();) {
       const ssize_t size = ::write(file_.fd(), buffer_.data() + written, buffer_.size() - written);
       if (size < 0 && errno != EINTR) failIo("write", temporary_);
       if (size > 0) written += static_cast<size_t>(size);
     }
+    unsynced_ += buffer_.size();
     buffer_.clear();
+    if (unsynced_ < unsyncedMost) return;
+    if (::fsync(file_.fd()) != 0) failIo("write", temporary_);
+    unsynced_ = 0;
   }
 
   const std::string path_;
   const std::string temporary_;
+  const std::function<bool()>& isStopped_;
   const FileHandle file_;
   std::vector<uint8_t> buffer_;
+  size_t unsynced_ = 0;
   uint32_t checksum_ = 0;
   bool complete_ = false;
 };
@@ -126,8 +135,9 @@ class GraphFile {
     return moment;
   }
 
-  // While no build runs; searches may.
-  static void save(const VectorGraph& graph, Moment moment, const std::string& path) {
+  // While no build runs; searches may. Ends early once the graph is stopped, or when `stop`.
+  static void save(const VectorGraph& graph, Moment moment, const std::string& path,
+                   const std::function<bool()>& stop) {
     const GraphSettings& settings = graph.settings();
     const Hnsw* hnsw = graph.graph();
     const size_t nodes = graph.slots();
@@ -151,7 +161,8 @@ class GraphFile {
     }
     header.byteLength = lengthOf(header);
 
-    AtomicFile file(path);
+    const std::function<bool()> isStopped = [&] { return graph.stopped_ || stop(); };
+    AtomicFile file(path, isStopped);
     file.write(&header, sizeof header);
     file.write(levels.data(), levels.size());
     file.write(moment.deleted.data(), moment.deleted.size() * sizeof(uint32_t));

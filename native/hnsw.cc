@@ -352,9 +352,10 @@ napi_value save(const Call& call) {
   const std::string path = pathArgument(call.env, call[0], "path");
   const std::shared_ptr<VectorGraph> graph = graphOf(call);
   auto moment = std::make_shared<GraphFile::Moment>(GraphFile::moment(*graph));
-  return promised(runtimeOf(call), [&](const Settle& settle) {
-    handleOf(call).jobs->post(settling(settle, [graph, moment, path]() -> Maker {
-      GraphFile::save(*graph, std::move(*moment), path);
+  const SharedRuntime& runtime = runtimeOf(call);
+  return promised(runtime, [&](const Settle& settle) {
+    handleOf(call).jobs->post(settling(settle, [runtime, graph, moment, path]() -> Maker {
+      GraphFile::save(*graph, std::move(*moment), path, [&] { return runtime->isClosing(); });
       return [](napi_env env) { return undefined(env); };
     }));
   });

@@ -122,7 +122,8 @@ export interface Graph {
   /**
    * Writes graph and tail to a file (atomically: a temporary file, fsync, rename, fsync of the directory), with magic,
    * version, length and checksum. The file holds exactly the vectors of the moment of the call, whatever is added or removed
-   * before the promise resolves. Searches go on meanwhile; builds wait.
+   * before the promise resolves. Searches go on meanwhile; builds wait. `dispose` ends it early: it rejects with DISPOSED,
+   * and leaves no file.
    */
   save(path: string): Promise<void>;
   /** Frees the memory once running calls have ended. Disposing twice is fine. */

@@ -26,6 +26,9 @@ export interface Server {
 
 const DRAIN_MS = 10_000;
 
+/** From the begin of `close` to the end of saving graphs; the rest of the 15 s is for closing the store. */
+const SAVED_MS = 13_000;
+
 /** What tests change of how a server is put together. */
 export interface ServerParts {
   readonly admission?: Partial<AdmissionLimits>;
@@ -75,10 +78,11 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
       return port.url;
     },
     async close() {
+      const savedBy = performance.now() + SAVED_MS;
       shutdown.abort();
       await Promise.all([service.jobs.close(), port?.drain(DRAIN_MS)]);
       service.queries.close();
-      await engine.close();
+      await engine.close({ withinMs: Math.max(0, savedBy - performance.now()) });
     },
   };
 }

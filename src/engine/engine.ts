@@ -449,6 +449,8 @@ export interface Engine {
   readonly name: string;
   /** Number of the layout of the stored data. */
   readonly formatVersion: number;
+  /** Number of the layout of saved graphs; undefined when the engine saves none. */
+  readonly graphFormatVersion: number | undefined;
   /** The sequence number of the last write that reads see. */
   readonly lsn: number;
   readonly health: Health;
@@ -542,6 +544,9 @@ export interface Engine {
   /** Reads everything that is stored, or what one index has stored, and compares every checksum, and graphs with records. */
   verify(options: { readonly ref: IndexRef | undefined; readonly signal: AbortSignal }): Promise<Verification>;
 
-  /** Waits for what is under way, then closes the store. Later calls fail with SHUTTING_DOWN. */
-  close(): Promise<void>;
+  /**
+   * Waits for what is under way, then closes the store. Later calls fail with SHUTTING_DOWN. `withinMs`: how long it may
+   * save at most what would speed the next start up; default 10 s.
+   */
+  close(options?: { readonly withinMs?: number }): Promise<void>;
 }

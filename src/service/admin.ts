@@ -7,6 +7,7 @@ export interface ServerInfo {
   readonly version: string;
   readonly engine: string;
   readonly formatVersion: number;
+  readonly graphFormatVersion: number | undefined;
   readonly lsn: number;
   readonly health: Health;
   readonly memory: MemoryUse;
@@ -36,11 +37,12 @@ export class Admin {
   }
 
   serverInfo(): ServerInfo {
-    const { name: engine, formatVersion, lsn, health, memory, disk } = this.#engine;
+    const { name: engine, formatVersion, graphFormatVersion, lsn, health, memory, disk } = this.#engine;
     return {
       version: VERSION,
       engine,
       formatVersion,
+      graphFormatVersion,
       lsn,
       health,
       memory,

@@ -37,6 +37,9 @@ import { beginLog } from "./changes/logged-changes.ts";
 import { EmbeddedJobStore } from "./job-store.ts";
 import { FORMAT_VERSION } from "./layout.ts";
 import { GraphBuilder } from "./set/graph-builder.ts";
+import { GRAPH_FORMAT_VERSION } from "./set/key-file.ts";
+import { openSavedGraphs, type SavedGraphs } from "./set/saved-graphs.ts";
+import { SetSaver } from "./set/set-saver.ts";
 import { HealthReport } from "./storage/health.ts";
 import { readFailed, Store } from "./storage/store.ts";
 import { assertIndexRoom, NO_QUOTAS, SERVER, Usage } from "./usage.ts";
@@ -61,6 +64,9 @@ export interface EmbeddedEngineOptions {
   readonly onBackgroundError: (message: string, error: unknown) => void;
 }
 
+/** How long closing may save graphs, unless told otherwise. */
+const CLOSE_MS = 10_000;
+
 interface BucketEntry {
   bucket: Bucket;
   readonly indexes: Map<string, VectorIndex>;
@@ -72,22 +78,33 @@ export async function openEmbeddedEngine(options: EmbeddedEngineOptions): Promis
   const health = new HealthReport(options.onHealth ?? (() => {}));
   const store = await Store.open(options.path, { writeBuffer: options.writeBuffer, health });
   try {
-    return await EmbeddedEngine.load(store, health, options);
+    const savedGraphs = await openSavedGraphs(
+      { path: options.path, onUnusable: options.onBackgroundError },
+      { columnFamilies: new Set(store.database.columnFamilies().map(({ name }) => name)), lsn: store.lsn },
+    );
+    return await EmbeddedEngine.load(store, health, { ...options, savedGraphs });
   } catch (error) {
     await store.close();
     throw readFailed(error);
   }
 }
 
+interface EngineOptions extends EmbeddedEngineOptions {
+  readonly savedGraphs: (columnFamily: string) => SavedGraphs;
+}
+
 class EmbeddedEngine implements Engine {
   readonly name = "embedded";
   readonly formatVersion = FORMAT_VERSION;
+  readonly graphFormatVersion = GRAPH_FORMAT_VERSION;
   readonly jobs: EmbeddedJobStore;
   readonly #store: Store;
   readonly #health: HealthReport;
   readonly #catalog: Catalog;
   readonly #backups: Backups;
   readonly #builder: GraphBuilder;
+  readonly #saver: SetSaver;
+  readonly #savedGraphs: EngineOptions["savedGraphs"];
   readonly #onBackgroundError: EmbeddedEngineOptions["onBackgroundError"];
   readonly #quotas: Quotas;
   readonly #random: (() => number) | undefined;
@@ -97,7 +114,7 @@ class EmbeddedEngine implements Engine {
   #lastChange: Promise<unknown> = Promise.resolve();
   #closed = false;
 
-  private constructor(store: Store, health: HealthReport, options: EmbeddedEngineOptions) {
+  private constructor(store: Store, health: HealthReport, options: EngineOptions) {
     this.#store = store;
     this.#health = health;
     this.#catalog = new Catalog(store);
@@ -114,7 +131,16 @@ class EmbeddedEngine implements Engine {
     this.#random = options.random;
     const { vectors, bytes } = this.#quotas;
     this.#usage = new Usage({ subject: SERVER, limits: { vectors: vectors.server, bytes: bytes.server } });
-    this.#builder = new GraphBuilder((error, partition) =>
+    this.#savedGraphs = options.savedGraphs;
+    this.#saver = new SetSaver({
+      store,
+      onError: (error, { namespace }) =>
+        options.onBackgroundError(
+          `Cannot save the graph of namespace "${namespace}"; a start may build it anew`,
+          error,
+        ),
+    });
+    this.#builder = new GraphBuilder(this.#saver, (error, partition) =>
       options.onBackgroundError(
         `Cannot build the graph of namespace "${partition.namespace}"; its vectors are searched exactly`,
         error,
@@ -122,7 +148,7 @@ class EmbeddedEngine implements Engine {
     );
   }
 
-  static async load(store: Store, health: HealthReport, options: EmbeddedEngineOptions): Promise<EmbeddedEngine> {
+  static async load(store: Store, health: HealthReport, options: EngineOptions): Promise<EmbeddedEngine> {
     const engine = new EmbeddedEngine(store, health, options);
     const { buckets, indexes, dropped } = await engine.#catalog.load();
     const families = new Map(store.database.columnFamilies().map(({ name, id }) => [name, id]));
@@ -258,6 +284,7 @@ class EmbeddedEngine implements Engine {
       try {
         await this.#store.database.dropColumnFamily(index.columnFamily);
         await this.#catalog.forgetDropped(index.record.columnFamily);
+        await index.saved.removeAll();
       } catch (error) {
         this.#onBackgroundError("The files of a deleted index are still there; the next start removes them", error);
       }
@@ -372,16 +399,19 @@ class EmbeddedEngine implements Engine {
     return this.#on(ref, (index) => index.watch(namespace, options));
   }
 
-  async close(): Promise<void> {
+  async close({ withinMs = CLOSE_MS }: { readonly withinMs?: number } = {}): Promise<void> {
     this.#closed = true;
     await this.#backups.close();
     await this.#lastChange.catch(() => {});
     await this.#store.stopWrites();
     const built = this.#builder.close();
-    for (const { indexes } of this.#buckets.values()) {
-      for (const index of indexes.values()) index.dispose(shuttingDown());
-    }
-    await built;
+    const indexes = [...this.#buckets.values()].flatMap((bucket) => [...bucket.indexes.values()]);
+    await this.#saver.close(
+      indexes.flatMap(({ partitions }) => partitions),
+      withinMs,
+    );
+    for (const index of indexes) index.dispose(shuttingDown());
+    await Promise.all([built, this.#saver.ended()]);
     await this.#store.close();
   }
 
@@ -426,6 +456,8 @@ class EmbeddedEngine implements Engine {
       }),
       store: this.#store,
       builder: this.#builder,
+      saver: this.#saver,
+      saved: this.#savedGraphs(record.columnFamily),
       changeBudget: this.#changeBudget,
       random: this.#random,
       onLoadError: (error) => {

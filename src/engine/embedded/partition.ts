@@ -1,5 +1,13 @@
+import type { SavedGraphs } from "./set/saved-graphs.ts";
 import { SetLoader } from "./set/set-loader.ts";
-import { type HeldVector, type MetadataChange, VectorSet, type VectorSetOptions } from "./set/vector-set.ts";
+import { SetRestorer } from "./set/set-restorer.ts";
+import {
+  GRAPH_VECTORS_MIN,
+  type HeldVector,
+  type MetadataChange,
+  VectorSet,
+  type VectorSetOptions,
+} from "./set/vector-set.ts";
 
 /** Vectors that a new set's graph may lack more than the old one's when it takes its place. */
 const LATE_VECTORS = 1_000;
@@ -12,6 +20,7 @@ export interface PartitionOptions {
   readonly settings: () => VectorSetOptions;
   /** Loads what is stored, as of the moment of the call; ends early when the loader is abandoned. */
   readonly load: (loader: SetLoader) => Promise<void>;
+  readonly saved: SavedGraphs;
 }
 
 /**
@@ -25,6 +34,7 @@ export class Partition {
   recorded = false;
   readonly #settings: () => VectorSetOptions;
   readonly #load: (loader: SetLoader) => Promise<void>;
+  readonly #saved: SavedGraphs;
   #set: VectorSet;
   #next: SetLoader | undefined;
   #disposed = false;
@@ -34,11 +44,12 @@ export class Partition {
   /** The writes under way of each key, oldest first. */
   readonly #pending = new Map<string, { readonly present: boolean }[]>();
 
-  constructor({ namespace, createdAt, settings, load }: PartitionOptions) {
+  constructor({ namespace, createdAt, settings, load, saved }: PartitionOptions) {
     this.namespace = namespace;
     this.createdAt = createdAt;
     this.#settings = settings;
     this.#load = load;
+    this.#saved = saved;
     this.#set = new VectorSet(settings());
   }
 
@@ -68,6 +79,56 @@ export class Partition {
     return this.#set.isWorn || this.#set.isOutdated(this.#settings());
   }
 
+  /** Nodes that were built and would have to be built again at the next start; 0 while the set is built anew. */
+  get unsavedNodes(): number {
+    if (this.#disposed || this.#next || this.#set.size < GRAPH_VECTORS_MIN) return 0;
+    return this.#set.nodes - this.#set.savedNodes;
+  }
+
+  /** True when there is a saved graph, though the set has none any more. */
+  get hasStaleGraph(): boolean {
+    return !this.#disposed && this.#saved.has(this.namespace) && this.#set.nodes === 0;
+  }
+
+  /**
+   * Saves the graph with its keys, unless another set takes its place meanwhile. `lsn` is asked in the turn of which the
+   * state is saved, `isWanted` before the saved graph takes the place of the one before.
+   */
+  async save(lsn: () => number, isWanted: () => boolean): Promise<void> {
+    const set = this.#set;
+    const isThere = () => !this.#disposed && this.#set === set;
+    try {
+      await this.#saved.save(this.namespace, () => ({ set, lsn: lsn() }), { isWanted: () => isThere() && isWanted() });
+    } catch (error) {
+      if (isThere()) throw error;
+    }
+  }
+
+  removeSaved(): Promise<void> {
+    return this.#saved.remove(this.namespace);
+  }
+
+  /**
+   * Puts the set of the saved graph in the place of the first one, when there is one that can be used. It has no metadata
+   * and no sparse values yet; `discardSaved` takes it away again.
+   */
+  async restore(): Promise<SetRestorer | undefined> {
+    const saved = await this.#saved.load(this.namespace, this.#settings());
+    if (!saved) return undefined;
+    if (this.#disposed) {
+      saved.set.dispose();
+      return undefined;
+    }
+    this.#replace(saved.set);
+    return new SetRestorer(saved.set, saved.lsn);
+  }
+
+  /** Goes back to an empty set: what was restored cannot be used, for this reason. */
+  async discardSaved(reason: unknown): Promise<void> {
+    this.#replace(new VectorSet(this.#settings()));
+    await this.#saved.discard(this.namespace, reason);
+  }
+
   /** Bytes of the vectors that are not in the graph yet. */
   get tailBytes(): number {
     return this.#set.tailBytes;
@@ -83,10 +144,8 @@ export class Partition {
     if (next.set.wantsGraph) await next.set.build(max);
     const late = next.set.wantsGraph ? next.set.graphStats.unindexed : 0;
     if (this.#next !== next || late > this.#set.graphStats.unindexed + LATE_VECTORS) return;
-    const old = this.#set;
-    this.#set = next.set;
     this.#next = undefined;
-    old.dispose();
+    this.#replace(next.set);
   }
 
   /** Loads a new set from the store; `buildGraph` then completes it. Writes go on meanwhile. */
@@ -125,9 +184,7 @@ export class Partition {
   clear(): void {
     this.#next?.abandon();
     this.#next = undefined;
-    const old = this.#set;
-    this.#set = new VectorSet(this.#settings());
-    old.dispose();
+    this.#replace(new VectorSet(this.#settings()));
   }
 
   /** True when the key exists once every write that was handed to the store so far is applied. */
@@ -203,5 +260,10 @@ export class Partition {
     this.#disposed = true;
     this.#next?.abandon();
     this.#set.dispose();
+  }
+
+  #replace(set: VectorSet): void {
+    this.#set.dispose();
+    this.#set = set;
   }
 }

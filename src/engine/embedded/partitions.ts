@@ -2,21 +2,33 @@ import { QuiverError } from "../../errors.ts";
 import type { Index, IndexRef } from "../engine.ts";
 import { Partition } from "./partition.ts";
 import type { Records } from "./records.ts";
+import { UnusableGraph } from "./set/key-file.ts";
+import type { SavedGraphs } from "./set/saved-graphs.ts";
 import { SetLoader } from "./set/set-loader.ts";
 import { readFailed } from "./storage/store.ts";
+
+export interface PartitionsOptions {
+  readonly records: Records;
+  /** The index as it is now. */
+  readonly config: () => Index;
+  /** As in VectorSetOptions. */
+  readonly random: (() => number) | undefined;
+  readonly saved: SavedGraphs;
+}
 
 /** The namespaces of one index. */
 export class Partitions {
   readonly #records: Records;
   readonly #config: () => Index;
   readonly #random: (() => number) | undefined;
+  readonly #saved: SavedGraphs;
   readonly #partitions = new Map<string, Partition>();
 
-  /** `config`: the index as it is now. `random`: as in VectorSetOptions. */
-  constructor(records: Records, config: () => Index, random?: () => number) {
+  constructor({ records, config, random, saved }: PartitionsOptions) {
     this.#records = records;
     this.#config = config;
     this.#random = random;
+    this.#saved = saved;
   }
 
   all(): IteratorObject<Partition> {
@@ -56,15 +68,41 @@ export class Partitions {
   async load({ isCancelled }: { readonly isCancelled: () => boolean }): Promise<void> {
     this.#add("", this.#config().createdAt).recorded = true;
     for await (const { name, createdAt } of this.#records.namespaces()) this.#add(name, createdAt).recorded = true;
-    const loaders = new Map(this.#partitions.entries().map(([name, { set }]) => [name, new SetLoader(set)]));
+    const restored = await this.#restore(isCancelled);
+    const loaded = this.#partitions.entries().filter(([name]) => !restored.includes(name));
+    const loaders = new Map(loaded.map(([name, { set }]) => [name, new SetLoader(set)]));
     const loaderOf = (namespace: string) => {
       const loader = loaders.get(namespace);
       if (loader) return loader;
       throw new QuiverError("CORRUPTION", `Namespace "${namespace}" has vectors but no record`);
     };
-    await this.#records.load(loaderOf, { isCancelled });
+    await this.#records.load(loaderOf, { but: restored, isCancelled });
     if (isCancelled()) return;
     for (const loader of loaders.values()) loader.finish();
+  }
+
+  /** Brings back what has a saved graph that can be used, and answers which namespaces that are. */
+  async #restore(isCancelled: () => boolean): Promise<string[]> {
+    const restored: string[] = [];
+    for (const namespace of this.#saved.namespaces) {
+      const partition = this.#partitions.get(namespace);
+      if (!partition) await this.#saved.remove(namespace);
+      else if (!isCancelled() && (await this.#restorePartition(partition, isCancelled))) restored.push(namespace);
+    }
+    return restored;
+  }
+
+  async #restorePartition(partition: Partition, isCancelled: () => boolean): Promise<boolean> {
+    const restorer = await partition.restore();
+    if (!restorer) return false;
+    try {
+      await this.#records.restore(partition.namespace, restorer, isCancelled);
+      return true;
+    } catch (error) {
+      if (!(error instanceof UnusableGraph)) throw error;
+      await partition.discardSaved(error);
+      return false;
+    }
   }
 
   #add(namespace: string, createdAt: number): Partition {
@@ -84,6 +122,7 @@ export class Partitions {
             throw readFailed(error);
           });
       },
+      saved: this.#saved,
     });
     this.#partitions.set(namespace, partition);
     return partition;

@@ -28,6 +28,7 @@ import {
 } from "./layout.ts";
 import { scanRange } from "./scan.ts";
 import type { SetLoader } from "./set/set-loader.ts";
+import type { DataRecord, SetRestorer } from "./set/set-restorer.ts";
 
 /** Metadata records read per turn while listing. */
 const LIST_CHUNK_RECORDS = 1_000;
@@ -203,26 +204,63 @@ export class Records {
   }
 
   /**
-   * Hands everything that is stored, as of the moment of the call, to the loaders of its namespaces; `only` one of them
-   * when it is given. Ends early when `isCancelled`.
+   * Hands everything that is stored, as of the moment of the call, to the loaders of its namespaces; of `only` one of them
+   * when it is given, or of all `but` some. Ends early when `isCancelled`.
    */
   async load(
     loaderOf: (namespace: string) => SetLoader,
-    { only, isCancelled }: { readonly only?: string; readonly isCancelled: () => boolean },
+    options: { readonly only?: string; readonly but?: readonly string[]; readonly isCancelled: () => boolean },
   ): Promise<void> {
+    const { only, but = [], isCancelled } = options;
     const snapshot = this.#database.snapshot();
     try {
       for (const kind of [VECTOR_KIND, SPARSE_KIND, METADATA_KIND]) {
-        const all = { from: Uint8Array.of(kind), to: Uint8Array.of(kind + 1) };
-        const range = only === undefined ? all : namespaceRange(kind, only);
-        for await (const chunk of scanRange(this.#database, { ...range, columnFamily: this.#columnFamily, snapshot })) {
-          if (isCancelled()) return;
-          loadChunk(kind, chunk, loaderOf);
+        for (const range of only === undefined ? rangesBut(kind, but) : [namespaceRange(kind, only)]) {
+          for await (const chunk of this.#scan(range, snapshot)) {
+            if (isCancelled()) return;
+            loadChunk(kind, chunk, loaderOf);
+          }
         }
       }
     } finally {
       snapshot.release();
     }
+  }
+
+  /** Brings what was restored from a saved graph to what is stored now. Ends early when `isCancelled`. */
+  async restore(namespace: string, restorer: SetRestorer, isCancelled: () => boolean): Promise<void> {
+    const snapshot = this.#database.snapshot();
+    try {
+      const readData = (keys: readonly string[]) => this.#dataOf(namespace, keys, snapshot);
+      for await (const chunk of this.#scan(namespaceRange(METADATA_KIND, namespace), snapshot)) {
+        if (isCancelled()) return;
+        const records = recordsOf(chunk).map(({ key, record }) => ({ key, ...decodeMetadata(record) }));
+        await restorer.loadMetadata(records, readData);
+      }
+      restorer.deleteAbsent();
+      for await (const chunk of this.#scan(namespaceRange(SPARSE_KIND, namespace), snapshot)) {
+        if (isCancelled()) return;
+        restorer.loadSparse(recordsOf(chunk).map(({ key, record }) => ({ key, sparse: decodeSparse(record) })));
+      }
+      restorer.finish();
+    } finally {
+      snapshot.release();
+    }
+  }
+
+  /** The data records of keys, of those that have one. */
+  async #dataOf(namespace: string, keys: readonly string[], snapshot: Snapshot): Promise<Map<string, DataRecord>> {
+    const entries = await this.#multiGet(VECTOR_KIND, namespace, keys, snapshot);
+    return new Map(
+      keys.flatMap((key, i) => {
+        const record = recordAt(entries, i);
+        return record ? [[key, decodeVector(record)] as const] : [];
+      }),
+    );
+  }
+
+  #scan(range: { readonly from: Uint8Array; readonly to: Uint8Array }, snapshot: Snapshot) {
+    return scanRange(this.#database, { ...range, columnFamily: this.#columnFamily, snapshot });
   }
 
   get #kinds(): readonly number[] {
@@ -240,13 +278,27 @@ export class Records {
   }
 }
 
-/** Hands the records of one chunk on, namespace by namespace; they are views that live as long as the chunk. */
-function loadChunk(kind: number, chunk: Entries, loaderOf: (namespace: string) => SetLoader): void {
-  const records = Array.from({ length: chunk.entries.length / 4 }, (_, i) => {
+/** The ranges of all records of a kind but those of some namespaces. */
+function rangesBut(kind: number, namespaces: readonly string[]): { from: Uint8Array; to: Uint8Array }[] {
+  const left = namespaces.map((namespace) => namespaceRange(kind, namespace));
+  left.sort((a, b) => Buffer.compare(a.from, b.from));
+  const starts = [Uint8Array.of(kind), ...left.map(({ to }) => to)];
+  const ends = [...left.map(({ from }) => from), Uint8Array.of(kind + 1)];
+  return starts.map((from, i) => ({ from, to: ends[i] as Uint8Array }));
+}
+
+/** The records of one chunk: views that live as long as the chunk. */
+function recordsOf(chunk: Entries): { namespace: string; key: string; record: Uint8Array<ArrayBuffer> }[] {
+  return Array.from({ length: chunk.entries.length / 4 }, (_, i) => {
     const storedKey = text(keyAt(chunk, i));
     const separator = storedKey.indexOf("\0");
     return { namespace: storedKey.slice(1, separator), key: storedKey.slice(separator + 1), record: valueAt(chunk, i) };
   });
+}
+
+/** Hands the records of one chunk on, namespace by namespace. */
+function loadChunk(kind: number, chunk: Entries, loaderOf: (namespace: string) => SetLoader): void {
+  const records = recordsOf(chunk);
   for (const [namespace, group] of Map.groupBy(records, (record) => record.namespace)) {
     const loader = loaderOf(namespace);
     if (kind === VECTOR_KIND) loader.loadData(group.map(({ key, record }) => ({ key, ...decodeVector(record) })));

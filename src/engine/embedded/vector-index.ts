@@ -33,6 +33,8 @@ import { Queries } from "./reads/queries.ts";
 import { measurePartition } from "./recall/measure.ts";
 import { Records } from "./records.ts";
 import type { GraphBuilder } from "./set/graph-builder.ts";
+import type { SavedGraphs } from "./set/saved-graphs.ts";
+import type { SetSaver } from "./set/set-saver.ts";
 import { readFailed, type Store } from "./storage/store.ts";
 import type { Usage } from "./usage.ts";
 import { RememberedWrites } from "./writes/remembered-writes.ts";
@@ -51,6 +53,8 @@ export interface VectorIndexOptions {
   readonly columnFamily: number;
   readonly store: Store;
   readonly builder: GraphBuilder;
+  readonly saver: SetSaver;
+  readonly saved: SavedGraphs;
   readonly usage: Usage;
   readonly changeBudget: ChangeBudget;
   /** As in EmbeddedEngineOptions. */
@@ -71,6 +75,8 @@ export class VectorIndex {
   readonly #writes: Writes;
   readonly #queries: Queries;
   readonly #builder: GraphBuilder;
+  readonly #saver: SetSaver;
+  readonly #saved: SavedGraphs;
   readonly #partitions: Partitions;
   readonly #loaded: Promise<void>;
   #garbage = 0;
@@ -79,18 +85,21 @@ export class VectorIndex {
   #gone: QuiverError | undefined;
 
   /** Starts loading what is stored; every operation waits for it. */
-  constructor({ record, columnFamily, store, builder, usage, changeBudget, random, onLoadError }: VectorIndexOptions) {
+  constructor(options: VectorIndexOptions) {
+    const { record, columnFamily, store, builder, saver, saved, usage, changeBudget, random, onLoadError } = options;
     this.#record = record;
     this.#config = configOf(record);
     this.columnFamily = columnFamily;
     this.usage = usage;
     this.#store = store;
     this.#builder = builder;
+    this.#saver = saver;
+    this.#saved = saved;
     const records = new Records(store.database, columnFamily, {
       allowsSparse: record.distanceMetric === "dot_product",
     });
     this.#records = records;
-    this.#partitions = new Partitions(records, () => this.#config, random);
+    this.#partitions = new Partitions({ records, config: () => this.#config, random, saved });
     this.#changes = new ChangeLog({
       store,
       columnFamily,
@@ -199,6 +208,7 @@ export class VectorIndex {
           this.#partitions.delete(namespace);
           this.#builder.forget(partition);
           partition.dispose();
+          this.#saver.forget(partition);
         });
       },
     );
@@ -309,6 +319,15 @@ export class VectorIndex {
       },
       recall: sets.toSorted((a, b) => b.graph.indexed - a.graph.indexed)[0]?.set.recall.latest,
     };
+  }
+
+  /** What is loaded so far. */
+  get partitions(): readonly Partition[] {
+    return this.#state === "loaded" ? [...this.#partitions.all()] : [];
+  }
+
+  get saved(): SavedGraphs {
+    return this.#saved;
   }
 
   /** Frees the memory; what still runs, or comes later, fails with `reason`. */

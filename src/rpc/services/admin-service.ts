@@ -47,7 +47,7 @@ export function adminService({ admin, backups }: Service): Partial<ServiceImpl<t
           lsn: BigInt(info.lsn),
           startTime: timestampFromMs(info.startedAt),
           engine: info.engine,
-          formats: { storage: info.formatVersion },
+          formats: { storage: info.formatVersion, graph: info.graphFormatVersion ?? 0 },
           limits: {
             requestBytesMax: BigInt(LIMITS.requestBytesMax),
             batchVectorsMax: LIMITS.batchVectorsMax,

@@ -1,6 +1,7 @@
 import { QuiverError } from "../../../errors.ts";
 import type { Partition } from "../partition.ts";
 import { SetRebuilder } from "./set-rebuilder.ts";
+import type { SetSaver } from "./set-saver.ts";
 
 /** Vectors moved before the next partition gets its turn. */
 const TURN_VECTORS = 2_000;
@@ -14,12 +15,17 @@ export class GraphBuilder {
   readonly #waiting = new Set<Partition>();
   readonly #onError: (error: unknown, partition: Partition) => void;
   readonly #rebuilder: SetRebuilder;
+  readonly #saver: SetSaver;
   #running: Promise<void> | undefined;
   #turn = Promise.withResolvers<void>();
   #closed = false;
 
-  /** `onError` hears of a graph that cannot be built; its vectors stay in the unindexed tail, answers stay right. */
-  constructor(onError: (error: unknown, partition: Partition) => void) {
+  /**
+   * `saver` hears of every partition whose graph or vectors have changed, `onError` of a graph that cannot be built: its
+   * vectors stay in the unindexed tail, answers stay right.
+   */
+  constructor(saver: SetSaver, onError: (error: unknown, partition: Partition) => void) {
+    this.#saver = saver;
     this.#onError = onError;
     this.#rebuilder = new SetRebuilder((partition) => this.notice(partition), onError);
   }
@@ -27,6 +33,7 @@ export class GraphBuilder {
   /** Looks at a partition whose vectors have changed. */
   notice(partition: Partition): void {
     this.#rebuilder.notice(partition);
+    this.#saver.notice(partition);
     if (this.#closed || !partition.wantsGraph) return;
     this.#waiting.add(partition);
     this.#running ??= this.#run();
@@ -71,6 +78,7 @@ export class GraphBuilder {
       try {
         await partition.buildGraph(TURN_VECTORS);
         if (!partition.wantsGraph) this.#waiting.delete(partition);
+        this.#saver.notice(partition);
       } catch (error) {
         // A partition that was forgotten meanwhile is disposed of: its build ends with an error that means nothing.
         if (this.#waiting.delete(partition)) this.#onError(error, partition);

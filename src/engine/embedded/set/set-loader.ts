@@ -29,8 +29,7 @@ export class SetLoader {
 
   loadData(vectors: readonly { readonly key: string; readonly data: Float32Array }[]): void {
     const untouched = vectors.filter(({ key }) => !this.#touched.has(key));
-    for (const { key, data } of untouched) this.#assertDimension(key, data);
-    this.set.put(untouched.map(({ key, data }) => bare(key, data.byteLength, { data })));
+    this.set.put(untouched.map(({ key, data }) => withoutMetadata(this.set, key, data)));
   }
 
   loadSparse(vectors: readonly { readonly key: string; readonly sparse: SparseData }[]): void {
@@ -83,17 +82,20 @@ export class SetLoader {
   #touch(keys: readonly string[]): void {
     if (this.#loading) for (const key of keys) this.#touched.add(key);
   }
+}
 
-  #assertDimension(key: string, data: Float32Array): void {
-    if (data.length === this.set.dimension) return;
+/** A vector as it is put before its metadata is known. Throws CORRUPTION when the data does not fit the set. */
+export function withoutMetadata(set: VectorSet, key: string, data: Float32Array | undefined): HeldVector {
+  if (data && data.length !== set.dimension) {
     throw new QuiverError("CORRUPTION", `The stored vector ${JSON.stringify(key)} has ${data.length} values`);
   }
+  return bare(key, data?.byteLength ?? 0, data ? { data } : {});
 }
 
 function bare(key: string, bytes: number, parts: Pick<HeldVector, "data" | "sparse">): HeldVector {
   return { key, version: 0, metadata: {}, bytes: Buffer.byteLength(key) + bytes, ...parts };
 }
 
-function incomplete(what: string): QuiverError {
+export function incomplete(what: string): QuiverError {
   return new QuiverError("CORRUPTION", `A stored vector has ${what}; stop the server and restore a backup`);
 }

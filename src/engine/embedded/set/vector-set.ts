@@ -5,7 +5,7 @@ import {
   type GraphStats,
   type SearchOptions,
 } from "../../../../native/hnsw.ts";
-import { clearBit, hasBit, ordinalsOf, setBit, wordsFor } from "../../../filter/bitmap.ts";
+import { clearBit, hasBit, intersect, ordinalsOf, setBit, wordsFor } from "../../../filter/bitmap.ts";
 import type { Filter } from "../../../filter/filter.ts";
 import type { DistanceMetric, Metadata, SparseData, VectorInput } from "../../engine.ts";
 import { bytesOfSparse } from "../layout.ts";
@@ -14,7 +14,7 @@ import { RecallMonitor } from "../recall/recall-monitor.ts";
 import { SparseIndex } from "../sparse/sparse-index.ts";
 
 /** Below so many live vectors a set has no graph: comparing all of them is faster. */
-const GRAPH_VECTORS_MIN = 5_000;
+export const GRAPH_VECTORS_MIN = 5_000;
 
 /** A set is built anew once it has this share of dead ordinals, and at least so many of them. */
 const DEAD_SHARE_MAX = 1 / 3;
@@ -52,6 +52,16 @@ export interface LoadedMetadata {
   readonly bytes: number;
 }
 
+/** Which ordinal of a set stands for which key, at which version. */
+export interface KeyTable {
+  /** By ordinal; undefined for a dead one. */
+  readonly keys: readonly (string | undefined)[];
+  /** By ordinal; without meaning for a dead one. */
+  readonly versions: Float64Array;
+  /** Bitmap of the live ordinals that have data. */
+  readonly withData: Uint32Array;
+}
+
 /** A vector that a search found. */
 export interface Found {
   readonly key: string;
@@ -70,19 +80,21 @@ export interface DenseFound {
 /**
  * The vectors of one namespace in memory: which ordinal stands for which key, at which version, and what searches them.
  * An overwrite takes a new ordinal, a delete leaves its ordinal dead; a new set, built from the store, leaves the dead
- * behind. Ordinals stand in no file.
+ * behind. Ordinals stand in no record of the store, and in a file only beside the graph that they number.
  */
 export class VectorSet {
   readonly dimension: number;
   readonly metric: DistanceMetric;
   /** What its graph finds at which price. */
   readonly recall: RecallMonitor;
-  readonly #m: number | undefined;
-  readonly #efConstruction: number | undefined;
+  readonly m: number | undefined;
+  readonly efConstruction: number | undefined;
   readonly #graph: Graph;
   readonly #metadata: MetadataIndex;
   /** Only dot_product allows sparse values. */
   readonly #sparse: SparseIndex | undefined;
+  /** Nodes of its graph, dead ones too, that stand in the file that is its saved graph; 0 when there is none. */
+  savedNodes = 0;
   readonly #ordinals = new Map<string, number>();
   readonly #keys: (string | undefined)[] = [];
   #versions = new Float64Array(64);
@@ -95,20 +107,49 @@ export class VectorSet {
   #removals = 0;
   #disposed = false;
 
-  constructor({ nonFilterableKeys, random, ...options }: VectorSetOptions) {
+  constructor({ nonFilterableKeys, random, ...options }: VectorSetOptions, graph: Graph = createGraph(options)) {
     this.dimension = options.dimension;
     this.metric = options.metric;
-    this.#graph = createGraph(options);
+    this.#graph = graph;
     this.recall = new RecallMonitor(this, random && { random });
-    this.#m = options.m;
-    this.#efConstruction = options.efConstruction;
+    this.m = options.m;
+    this.efConstruction = options.efConstruction;
     this.#metadata = new MetadataIndex(nonFilterableKeys);
     this.#sparse = options.metric === "dot_product" ? new SparseIndex() : undefined;
+  }
+
+  /** A set over a saved graph, without its keys, which `adoptKeys` gives it; `SetRestorer` gives it all else. */
+  static over(graph: Graph, { versions, withData }: Omit<KeyTable, "keys">, options: VectorSetOptions): VectorSet {
+    const set = new VectorSet(options, graph);
+    set.#reserve(versions.length);
+    set.#versions.set(versions);
+    set.#withData.set(withData);
+    set.savedNodes = set.nodes;
+    return set;
+  }
+
+  /** The keys of the next ordinals; undefined for a dead one. */
+  adoptKeys(keys: readonly (string | undefined)[]): void {
+    const dataBytes = this.dimension * Float32Array.BYTES_PER_ELEMENT;
+    for (const key of keys) {
+      const ordinal = this.#keys.push(key) - 1;
+      if (key === undefined) continue;
+      this.#ordinals.set(key, ordinal);
+      setBit(this.#live, ordinal);
+      const keyBytes = Buffer.byteLength(key);
+      this.#keyBytes += keyBytes;
+      this.#resize(ordinal, keyBytes + (hasBit(this.#withData, ordinal) ? dataBytes : 0));
+    }
   }
 
   /** Live vectors. */
   get size(): number {
     return this.#ordinals.size;
+  }
+
+  /** Bytes of the live keys. */
+  get keyBytes(): number {
+    return this.#keyBytes;
   }
 
   /** Bytes of keys, data, sparse values and metadata of the live vectors, as quotas count them. */
@@ -142,12 +183,26 @@ export class VectorSet {
 
   /** True when it has no graph yet, and would build it with other parameters than these. */
   isOutdated({ m, efConstruction }: VectorSetOptions): boolean {
-    const isOther = m !== this.#m || efConstruction !== this.#efConstruction;
+    const isOther = m !== this.m || efConstruction !== this.efConstruction;
     return isOther && !this.#disposed && this.graphStats.indexed === 0;
   }
 
   get graphStats(): GraphStats {
     return this.#graph.stats();
+  }
+
+  /** Nodes of its graph, dead ones too: what was built so far. */
+  get nodes(): number {
+    const { indexed, deleted } = this.graphStats;
+    return indexed + deleted;
+  }
+
+  /** A copy of what a saved graph needs beside it. */
+  copyKeys(): KeyTable {
+    const length = this.#keys.length;
+    const withData = this.#withData.slice(0, wordsFor(length));
+    intersect(withData, this.#live);
+    return { keys: this.#keys.slice(), versions: this.#versions.slice(0, length), withData };
   }
 
   /** Bytes of memory by what they hold. */
@@ -249,10 +304,11 @@ export class VectorSet {
     this.#removals++;
   }
 
-  /** Adds what a vector that was put without metadata has: loading reads data and metadata apart. */
-  completeMetadata(key: string, { metadata, version, bytes }: LoadedMetadata): void {
+  /** Adds what a vector that was put without metadata has: loading reads data and metadata apart. Answers its ordinal. */
+  completeMetadata(key: string, { metadata, version, bytes }: LoadedMetadata): number | undefined {
     const ordinal = this.#ordinals.get(key);
     if (ordinal !== undefined) this.#complete(ordinal, { metadata, version, grownBy: bytes });
+    return ordinal;
   }
 
   /** Adds sparse values to a vector that was put without; loading reads them apart. */
