@@ -7,6 +7,8 @@ NAPI_MODULE_INIT() {
       [&] {
         quiver::initRocksdb(env, exports);
         quiver::initHnsw(env, exports);
+        quiver::initCrashNotes(env, exports);
+        quiver::initMemory(env, exports);
         return exports;
       },
       [&](napi_value error) -> napi_value {

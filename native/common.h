@@ -409,8 +409,10 @@ class Settler {
   bool closed_ = false;
 };
 
-// The two halves; each puts its functions on `exports`.
+// The two halves, and what both need; each puts its functions on `exports`.
 void initRocksdb(napi_env env, napi_value exports);
 void initHnsw(napi_env env, napi_value exports);
+void initCrashNotes(napi_env env, napi_value exports);
+void initMemory(napi_env env, napi_value exports);
 
 }  // namespace quiver
