@@ -1,0 +1,112 @@
+import { QuiverError } from "../../../errors.ts";
+import type { ProcessMemory } from "./process-memory.ts";
+
+/** Of the limit: above HIGH nothing may grow, until less than LOW is held again. The rest is for reads and deletes. */
+const HIGH = 0.9;
+const LOW = 0.85;
+
+/** The same for work in the background, and for what is stored already when the server starts. */
+const BACKGROUND = 0.95;
+
+/** What a byte of a write takes in the end, and while it is written: batch, log, memtable, data, postings, graph. */
+const COST_TIMES = 4;
+
+const LOOK_WHEN_FULL_MS = 1_000;
+const RETRY_MS = 2_000;
+
+/** Gives room back. Twice is fine. */
+export type ReleaseRoom = () => void;
+
+/**
+ * Keeps the process below its memory limit: what grows the stored data is refused with MEMORY_FULL before it is written, and
+ * goes on by itself once there is room again. Reads and deletes are never refused.
+ */
+export class MemoryGuard {
+  readonly process: ProcessMemory;
+  readonly #onChange: (problem: QuiverError | undefined) => void;
+  #held = 0;
+  #problem: QuiverError | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** `onChange` hears each change: memory is full, or, with undefined, no longer. */
+  constructor(process: ProcessMemory, onChange: (problem: QuiverError | undefined) => void) {
+    this.process = process;
+    this.#onChange = onChange;
+  }
+
+  /**
+   * Collects garbage when a write of so many bytes would be refused because of it. Undefined when there is room, so that
+   * nobody has to wait.
+   */
+  makeRoom(bytes: number): Promise<void> | undefined {
+    if (!this.#problem && this.#fits(COST_TIMES * bytes, HIGH)) return undefined;
+    return this.process.reclaim();
+  }
+
+  /** Throws MEMORY_FULL when a batch of so many bytes may not be written now; holds room for it otherwise. */
+  admit(bytes: number): ReleaseRoom {
+    const cost = COST_TIMES * bytes;
+    if (this.#problem || !this.#fits(cost, HIGH)) {
+      const refusal = this.#refusal(cost);
+      if (!this.#problem && !this.#fits(0, HIGH)) this.#turn(refusal);
+      throw refusal;
+    }
+    this.#held += cost;
+    let isHeld = true;
+    return () => {
+      if (!isHeld) return;
+      isHeld = false;
+      this.#held -= cost;
+      // Until the process is looked at again.
+      this.process.take(cost / COST_TIMES);
+    };
+  }
+
+  /** Whether work in the background may take so many bytes; otherwise it is to be left for later. */
+  hasRoomFor(bytes: number): boolean {
+    return this.#fits(bytes, BACKGROUND);
+  }
+
+  /** Resolves once so many bytes of what is stored may be loaded. Throws MEMORY_FULL when they do not fit. */
+  async assertLoadable(bytes: number): Promise<void> {
+    if (this.#fits(bytes, BACKGROUND)) return;
+    await this.process.reclaim();
+    if (!this.#fits(bytes, BACKGROUND)) throw this.#refusal(bytes);
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  #fits(bytes: number, share: number): boolean {
+    const { process } = this;
+    const { used, limit } = process.heap;
+    return process.resident + this.#held + bytes <= process.limit * share && used + bytes <= limit * share;
+  }
+
+  #turn(problem: QuiverError | undefined): void {
+    this.#problem = problem;
+    clearInterval(this.#timer);
+    if (problem) this.#timer = setInterval(() => void this.#lookAgain(), LOOK_WHEN_FULL_MS).unref();
+    this.#onChange(problem);
+  }
+
+  /** Also without any call, so that the health tells the truth. */
+  async #lookAgain(): Promise<void> {
+    await this.process.reclaim();
+    if (this.#problem && this.#fits(0, LOW)) this.#turn(undefined);
+  }
+
+  #refusal(cost: number): QuiverError {
+    const { limit, resident, heap } = this.process;
+    const isHeap = heap.used + cost > heap.limit * HIGH;
+    const [used, most, what] = isHeap
+      ? [heap.used, heap.limit, "JavaScript's heap holds"]
+      : [resident + this.#held, limit, "The process holds"];
+    return new QuiverError(
+      "MEMORY_FULL",
+      `${what} ${used} of ${most} bytes of memory, and ${Math.ceil(cost)} more leave too little: delete vectors or indexes, or raise the limit`,
+      { metadata: { limit: `${most}`, used: `${used}`, requested: `${Math.ceil(cost)}` }, retryAfterMs: RETRY_MS },
+    );
+  }
+}
