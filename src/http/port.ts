@@ -47,6 +47,8 @@ export async function openPort(options: PortOptions): Promise<Port> {
   let draining = false;
 
   const handler: HttpHandler = (request, response) => {
+    // A connection that breaks fails its request, and without a listener the process: a body's reader may be gone by then.
+    request.on("error", () => {});
     if (draining && request.httpVersionMajor === 1) response.setHeader("connection", "close");
     try {
       options.handler(request, response);
