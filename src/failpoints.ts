@@ -25,11 +25,11 @@ export const FAILPOINTS = [
   "after-save-graph",
   "before-rename-keys",
   "after-rename-keys",
-  "before-remove-saved",
+  "after-remove-keys",
   // A backup.
   "after-checkpoint",
   "after-copy-file",
-  "before-manifest",
+  "after-copy",
   "before-rename-backup",
   "after-rename-backup",
 ] as const;

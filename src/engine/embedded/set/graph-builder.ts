@@ -1,4 +1,5 @@
 import { QuiverError } from "../../../errors.ts";
+import { failpoint } from "../../../failpoints.ts";
 import type { Partition } from "../partition.ts";
 import { SetRebuilder } from "./set-rebuilder.ts";
 import type { SetSaver } from "./set-saver.ts";
@@ -76,6 +77,7 @@ export class GraphBuilder {
   async #run(): Promise<void> {
     for (let partition = this.#next(); partition; partition = this.#next()) {
       try {
+        failpoint("before-graph");
         await partition.buildGraph(TURN_VECTORS);
         if (!partition.wantsGraph) this.#waiting.delete(partition);
         this.#saver.notice(partition);

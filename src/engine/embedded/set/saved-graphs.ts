@@ -14,6 +14,7 @@ import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import { type Graph, loadGraph } from "../../../../native/hnsw.ts";
+import { failpoint } from "../../../failpoints.ts";
 import { countBits } from "../../../filter/bitmap.ts";
 import { type KeyFileHeader, readKeyFileHeader, readKeyTable, UnusableGraph, writeKeyFile } from "./key-file.ts";
 import { type KeyTable, VectorSet, type VectorSetOptions } from "./vector-set.ts";
@@ -87,7 +88,9 @@ export class SavedGraphs {
       const { nodes } = set;
       const table = set.copyKeys();
       const described = describe(set, table);
+      failpoint("before-save-graph");
       await set.graph.save(graphPath);
+      failpoint("after-save-graph");
       const graph = { file: graphFile, ...(await endOf(graphPath)) };
       const header = { columnFamily: this.#columnFamily, namespace, lsn, ...described, graph };
       await withFile(temporary, "w", async (file) => {
@@ -95,7 +98,9 @@ export class SavedGraphs {
         await file.sync();
       });
       if (!isWanted()) throw new UnusableGraph("it is not wanted any more");
+      failpoint("before-rename-keys");
       await rename(temporary, keyPath);
+      failpoint("after-rename-keys");
       set.savedNodes = nodes;
     } catch (error) {
       for (const path of [graphPath, temporary]) await rm(path, { force: true });
@@ -114,6 +119,7 @@ export class SavedGraphs {
     this.#files.delete(namespace);
     // Without its file of keys the other is nothing.
     await rm(this.#keyPathOf(namespace), { force: true });
+    failpoint("after-remove-keys");
     await rm(join(this.#directory, graphFile), { force: true });
   }
 
