@@ -17,6 +17,8 @@ export interface PortLimits {
    * stream anew. Default 300,000.
    */
   requestTimeoutMs: number;
+  /** An answer of which a client takes nothing for so long is cut, in milliseconds. Default 60,000. */
+  writeTimeoutMs: number;
   /** A connection without any call is closed after this many milliseconds. Default 120,000. */
   idleTimeoutMs: number;
   /** Bytes that a client may send on one HTTP/2 stream before it is read. Default 8 MiB. */
@@ -38,6 +40,7 @@ export const DEFAULT_PORT_LIMITS: Readonly<PortLimits> = Object.freeze({
   maxHeaders: 100,
   headersTimeoutMs: 20_000,
   requestTimeoutMs: 300_000,
+  writeTimeoutMs: 60_000,
   idleTimeoutMs: 120_000,
   streamWindowBytes: 8 * 1024 * 1024,
   connectionWindowBytes: 16 * 1024 * 1024,

@@ -6,6 +6,7 @@ import type { Log } from "../log.ts";
 import { DEFAULT_PORT_LIMITS, type PortLimits } from "./limits.ts";
 import { peekPreface } from "./preface.ts";
 import { createSessions, type Sessions } from "./sessions.ts";
+import { watchStalledAnswers } from "./stalled-answers.ts";
 import type { HttpHandler, HttpResponse } from "./types.ts";
 
 export interface PortOptions {
@@ -46,7 +47,9 @@ export async function openPort(options: PortOptions): Promise<Port> {
   const limits: PortLimits = { ...DEFAULT_PORT_LIMITS, ...options.limits };
   let draining = false;
 
+  const stalled = watchStalledAnswers(limits, log);
   const handler: HttpHandler = (request, response) => {
+    stalled.watch(response);
     // A connection that breaks fails its request, and without a listener the process: a body's reader may be gone by then.
     request.on("error", () => {});
     if (draining && request.httpVersionMajor === 1) response.setHeader("connection", "close");
@@ -82,6 +85,7 @@ export async function openPort(options: PortOptions): Promise<Port> {
       draining = true;
       const finish = () => {
         clearInterval(poll);
+        stalled.close();
         clearTimeout(timer);
         sessions.destroy();
         resolve();

@@ -20,20 +20,29 @@ export interface Call {
   readonly shutdown: AbortSignal;
   /** The memory that the request's bytes take; given back when the call ends. */
   readonly lease: Lease;
+  /** The memory that its answer takes until it is sent. */
+  readonly answer: Lease;
   /** Why the call is refused before its body is read. */
   readonly refusal: QuiverError | undefined;
   /** Ended when the call is served, so that another has its turn. */
   readonly ticket: Ticket;
+  /** Keeps what it works on, such as "b/i", for the case of a crash. */
+  note(place: string): void;
   stage: Stage;
 }
+
+/** Of a call that is refused: its answer is small. */
+export const NO_LEASE: Lease = createMemoryBudget({ what: "Calls", maxBytes: 0 }).open();
 
 const NO_CALL: Call = {
   requestId: "",
   method: "",
   shutdown: new AbortController().signal,
-  lease: createMemoryBudget(0)(),
+  lease: NO_LEASE,
+  answer: NO_LEASE,
   refusal: undefined,
   ticket: NO_TICKET,
+  note() {},
   stage: "request",
 };
 

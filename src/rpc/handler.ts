@@ -15,7 +15,8 @@ import type { Log } from "../log.ts";
 import { LIMITS } from "../service/limits.ts";
 import { type AdmissionLimits, type CallKind, createAdmission, DEFAULT_ADMISSION_LIMITS, kindOf } from "./admission.ts";
 import { NO_TICKET, type Ticket } from "./admission-queue.ts";
-import { type Call, callKey, followCall } from "./call.ts";
+import { type AnswerMemory, countAnswer, createAnswerMemory } from "./answer-memory.ts";
+import { type Call, callKey, followCall, NO_LEASE } from "./call.ts";
 import { clientAddress } from "./client-address.ts";
 import { applyCors } from "./cors.ts";
 import { notImplemented, type RpcService } from "./define-service.ts";
@@ -46,6 +47,8 @@ export interface RpcLimits {
   maxNumbers: number;
   /** The most bytes of unfinished requests in memory, over all connections. Default 512 MiB. */
   maxBufferedBytes: number;
+  /** Bytes of answers in memory, over all connections, above which calls are refused. Default 512 MiB. */
+  maxAnswerBytes: number;
 }
 
 export const DEFAULT_RPC_LIMITS: Readonly<RpcLimits> = Object.freeze({
@@ -54,6 +57,7 @@ export const DEFAULT_RPC_LIMITS: Readonly<RpcLimits> = Object.freeze({
   maxFields: 211_000,
   maxNumbers: LIMITS.requestBytesMax / Float32Array.BYTES_PER_ELEMENT,
   maxBufferedBytes: 512 * 1024 * 1024,
+  maxAnswerBytes: 512 * 1024 * 1024,
 });
 
 export interface RpcHandlerOptions {
@@ -64,12 +68,16 @@ export interface RpcHandlerOptions {
   admission?: Partial<AdmissionLimits>;
   /** Whose call it is: under load, clients take turns. Default: by address. */
   clientOf?(request: Request): string;
+  /** Keeps what runs, for the case of a crash, until the returned function is called. Default: nowhere. */
+  noteCall?(text: string): () => void;
   /** Runs before the body of a call is read, to authenticate it. What it throws is the answer. */
   gate?(context: HandlerContext): void | Promise<void>;
   /** Origins whose pages may call from a browser; `*` is every origin. Default none. */
   corsOrigins?: readonly string[];
   /** Aborted when the server shuts down. */
   shutdown?: AbortSignal;
+  /** Whether the process may hold so many bytes more; else large requests are refused. Default: always. */
+  hasRoomFor?(bytes: number): boolean;
 }
 
 type Request = IncomingMessage | Http2ServerRequest;
@@ -80,17 +88,18 @@ export type RpcHandler = (request: Request, response: Response) => boolean;
 
 /** Serves gRPC, gRPC-Web and Connect, binary and JSON. */
 export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
-  const { log, clientOf = clientAddress } = options;
+  const { log, clientOf = clientAddress, noteCall = () => () => {} } = options;
   const limits: RpcLimits = { ...DEFAULT_RPC_LIMITS, ...options.limits };
   const corsOrigins = options.corsOrigins ?? [];
   const shutdown = options.shutdown ?? new AbortController().signal;
-  const openLease = createMemoryBudget(limits.maxBufferedBytes);
+  const requests = createRequestBudget({ ...options, limits });
+  const answers = createAnswerMemory(limits.maxAnswerBytes);
   const routes = createRoutes(options, limits);
   const admission = createAdmission({ ...DEFAULT_ADMISSION_LIMITS, ...options.admission }, log);
 
   const serve = async (route: Route, request: Request, response: Response, call: Call, lease: Lease) => {
     const answer = await answerCall(route, request, response, call, lease);
-    const body = answer.body === undefined ? undefined : finishBody(request, answer.body, answer.trailer);
+    const body = answer.body && countAnswer(finishBody(request, answer.body, answer.trailer), call.answer);
     await universalResponseToNodeResponse(body === undefined ? answer : { ...answer, body }, response);
   };
 
@@ -143,13 +152,22 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
     const requestId = requestIdOf(request);
     response.setHeader("x-request-id", requestId);
     const method = path.slice(1);
-    const begin = (ticket: Ticket, refusal = route.known ? undefined : notImplemented(method)) => {
-      const lease = openLease();
+    const begin = (ticket: Ticket, refused = route.known ? undefined : notImplemented(method)) => {
+      const lease = requests.open();
+      const [answer, refusal] = openAnswer(route, answers, refused);
+      let isOver = false;
+      let endNote = () => {};
+      const note = (place: string) => {
+        if (!isOver) endNote = noteCall(`${method} ${place} ${requestId}`);
+      };
       response.once("close", () => {
+        isOver = true;
+        endNote();
         lease.close();
+        answer.close();
         ticket.end();
       });
-      const call: Call = { requestId, method, shutdown, stage: "request", lease, refusal, ticket };
+      const call: Call = { requestId, method, shutdown, stage: "request", lease, answer, refusal, ticket, note };
       serve(route, request, response, call, lease).catch((error: unknown) => {
         const level = isOfClientThatLeft(error) ? "debug" : "error";
         log[level]({ requestId, method, err: error }, "Response could not be sent");
@@ -160,6 +178,33 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
     else admit(route.kind, request, response, begin);
     return true;
   };
+}
+
+/** Room for the answer of a call, or why the call is refused before its body is read. */
+function openAnswer({ handler }: Route, answers: AnswerMemory, refused: QuiverError | undefined) {
+  if (refused) return [NO_LEASE, refused] as const;
+  try {
+    return [answers.open(handler.method), undefined] as const;
+  } catch (error) {
+    return [NO_LEASE, error as QuiverError] as const;
+  }
+}
+
+/** Bytes that a byte of a request takes at most, once it is decoded and on its way to the store. */
+const REQUEST_TIMES = 4;
+/** The share of the requests' budget that stays for small requests, such as deletes, when memory is full. */
+const SMALL_SHARE = 1 / 8;
+
+function createRequestBudget({
+  limits,
+  hasRoomFor = () => true,
+}: Pick<RpcHandlerOptions, "hasRoomFor"> & { limits: RpcLimits }) {
+  return createMemoryBudget({
+    what: "Requests in progress",
+    maxBytes: limits.maxBufferedBytes,
+    alwaysBytes: limits.maxBufferedBytes * SMALL_SHARE,
+    hasRoomFor: (bytes) => hasRoomFor(REQUEST_TIMES * bytes),
+  });
 }
 
 /** Hands on the body of a response, and does what is left to do before its end is sent. */

@@ -15,6 +15,7 @@ export const guardCall: Interceptor = (next) => async (request) => {
   call.stage = "handler";
   try {
     if (signal.aborted) throw abortError(signal.reason);
+    call.note(request.stream ? "-" : placeOf(request.message));
     const guarded = request.stream ? { ...request, message: blameClient(request.message) } : request;
     // Streams go on for long; only that they begin is a matter of turns.
     if (request.method.methodKind !== "unary") setImmediate(call.ticket.end);
@@ -27,6 +28,14 @@ export const guardCall: Interceptor = (next) => async (request) => {
     throw toConnectError(error, call.requestId);
   }
 };
+
+/** The index that a request names; "-" when it names none. */
+function placeOf(message: Readonly<Record<string, unknown>>): string {
+  const { indexArn, vectorBucketName, indexName } = message;
+  if (typeof indexArn === "string" && indexArn !== "") return indexArn;
+  if (typeof indexName === "string") return `${vectorBucketName}/${indexName}`;
+  return typeof vectorBucketName === "string" ? vectorBucketName : "-";
+}
 
 async function* guardMessages<T>(
   messages: AsyncIterable<T>,

@@ -8,18 +8,51 @@ export interface Lease {
   readonly total: number;
   /** Takes bytes from the budget. Throws MEMORY_FULL when they are not there. */
   reserve(bytes: number): void;
+  /** Takes bytes from the budget though they may not be there: later calls are refused then. */
+  take(bytes: number): void;
   /** Gives bytes back. */
   release(bytes: number): void;
   /** Gives back what is left. */
   close(): void;
 }
 
-/** Bounds the bytes of requests that are in memory, over all calls; answers a way to open a lease on it. */
-export function createMemoryBudget(maxBytes: number): () => Lease {
+/** Bounds the bytes that calls hold in memory, all together. */
+export interface MemoryBudget {
+  open(): Lease;
+  /** Throws MEMORY_FULL when nothing is left. */
+  assertLeft(): void;
+}
+
+export interface MemoryBudgetOptions {
+  /** Whose bytes they are, as errors begin: "Requests in progress". */
+  readonly what: string;
+  readonly maxBytes: number;
+  /** Whether the process has room for what this many bytes lead to. Default: always. */
+  readonly hasRoomFor?: ((bytes: number) => boolean) | undefined;
+  /** Bytes that are there whatever the process holds: small calls, such as deletes, go on when memory is full. Default 0. */
+  readonly alwaysBytes?: number;
+}
+
+export function createMemoryBudget(options: MemoryBudgetOptions): MemoryBudget {
+  const { what, maxBytes, hasRoomFor = () => true, alwaysBytes = 0 } = options;
   let used = 0;
-  return () => {
+  const refuse = (bytes: number): never => {
+    const message = `${what} hold ${used} bytes of memory, and there is no room for ${bytes} more: try again later`;
+    const metadata = { max: String(maxBytes), current: String(used) };
+    throw new QuiverError("MEMORY_FULL", message, { metadata, retryAfterMs: RETRY_AFTER_MS });
+  };
+  const assertRoom = (bytes: number) => {
+    const wanted = used + bytes;
+    if (wanted > maxBytes || (wanted > alwaysBytes && !hasRoomFor(wanted))) refuse(bytes);
+  };
+  const open = (): Lease => {
     let held = 0;
     let total = 0;
+    const take = (bytes: number) => {
+      used += bytes;
+      held += bytes;
+      total += bytes;
+    };
     const release = (bytes: number) => {
       const released = Math.min(bytes, held);
       held -= released;
@@ -30,17 +63,13 @@ export function createMemoryBudget(maxBytes: number): () => Lease {
         return total;
       },
       reserve(bytes) {
-        if (used + bytes > maxBytes) {
-          const message = `Requests in progress hold ${used} bytes of memory and may hold ${maxBytes}: try again later`;
-          const metadata = { max: String(maxBytes), current: String(used) };
-          throw new QuiverError("MEMORY_FULL", message, { metadata, retryAfterMs: RETRY_AFTER_MS });
-        }
-        used += bytes;
-        held += bytes;
-        total += bytes;
+        assertRoom(bytes);
+        take(bytes);
       },
+      take,
       release,
       close: () => release(held),
     };
   };
+  return { open, assertLeft: () => assertRoom(1) };
 }
