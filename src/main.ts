@@ -1,5 +1,7 @@
 import { resolve } from "node:path";
 import { describeCommands, loadCommand } from "./cli/commands.ts";
+import { endOnSignals } from "./cli/end-on-signals.ts";
+import { exitCodeOf } from "./cli/exit-codes.ts";
 import { describeOptions, readConfig } from "./config.ts";
 import { QuiverError } from "./errors.ts";
 import { openLog } from "./log.ts";
@@ -39,18 +41,7 @@ async function main(args: readonly string[]): Promise<void> {
   access  open to everyone who reaches this address: there are no access keys
   next    npm run demo${url === DEMO_URL ? "" : ` -- --url ${url}`}
 `);
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    process.once(signal, () => {
-      log.info({ signal }, "Shutting down");
-      server.close().then(
-        () => process.exit(0),
-        (err: unknown) => {
-          log.fatal({ err }, "Cannot shut down cleanly");
-          process.exit(1);
-        },
-      );
-    });
-  }
+  endOnSignals(server, log);
 }
 
 async function runCommand(name: string, args: readonly string[]): Promise<void> {
@@ -70,5 +61,5 @@ main(process.argv.slice(2)).catch((error: unknown) => {
   // What a person can mend is one line; anything else is a defect and shows where it comes from.
   const shown = error instanceof QuiverError ? sentenceOf(error) : (error as Error).stack;
   process.stderr.write(`quiver: ${shown}\n`);
-  process.exit(1);
+  process.exit(exitCodeOf(error));
 });

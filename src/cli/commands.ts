@@ -6,6 +6,13 @@ const COMMANDS: ReadonlyMap<string, { readonly summary: string; readonly load: (
     "backup",
     { summary: "Have a running server make a backup", load: async () => (await import("./backup.ts")).backup },
   ],
+  [
+    "supervise",
+    {
+      summary: "Serve, and start the server again when it crashes",
+      load: async () => (await import("./supervise.ts")).supervise,
+    },
+  ],
 ]);
 
 /** The command of that name; undefined: there is none. */

@@ -17,14 +17,17 @@ const { EIO, ENOSPC } = constants.errno;
 /** Whatever takes longer hangs. */
 const HANG_MS = 60_000;
 
+type Target = Pick<Fault, "call" | "pattern">;
+
 /** Calls on files that the store writes, each to fail in turn. */
-const TARGETS: readonly Pick<Fault, "call" | "pattern">[] = [
+const TARGETS: readonly Target[] = [
   ...(["write", "fsync", "open", "fallocate", "ftruncate", "unlink"] as const).map(on("data/*.log")),
   ...(["write", "fsync", "open", "ftruncate", "unlink"] as const).map(on("data/*.sst")),
   ...(["write", "fsync", "open"] as const).map(on("data/MANIFEST-*")),
   ...(["write", "fsync", "open"] as const).map(on("data/*.dbtmp")),
   ...(["open", "write", "fsync", "rename"] as const).map(on("data/ACKNOWLEDGED*")),
   ...(["open", "write", "fsync", "rename", "mkdir", "unlink"] as const).map(on("data/graphs*")),
+  ...(["link", "mkdir", "open", "write", "fsync", "rename"] as const).map(on("data/backups*")),
   { call: "rename", pattern: "data/CURRENT" },
   { call: "rename", pattern: "data/OPTIONS-*" },
   { call: "fsync", pattern: "data" },
@@ -37,7 +40,7 @@ const TARGETS: readonly Pick<Fault, "call" | "pattern">[] = [
 /** Of what there are many calls; of others there may be but one. */
 const FREQUENT = /^(data\/\*\.log|\*)$/;
 
-function on(pattern: string): (call: Fault["call"]) => Pick<Fault, "call" | "pattern"> {
+function on(pattern: string): (call: Fault["call"]) => Target {
   return (call) => ({ call, pattern });
 }
 
@@ -51,15 +54,32 @@ const REASONS: ReadonlySet<string> = new Set([
 
 test("a failing disk costs no acknowledged write, no read and no process, whichever call fails", async (t) => {
   if (!hasShim(t)) return;
-  const run = new Faults(t);
-  const first = run.random.below(TARGETS.length);
-  for (let round = 0; round < ROUNDS; round++) {
-    // All of them in turn; 7 has no factor in common with their number.
-    const target = TARGETS[(first + 7 * round) % TARGETS.length] as (typeof TARGETS)[number];
-    await run.round(target);
+  const random = new Random();
+  t.diagnostic(`seed ${random.seed}`);
+  const targets = shuffled(TARGETS, random);
+  const failures: string[] = [];
+  const met = new Map<string, number>();
+  const counts = { acknowledged: 0, unknown: 0, refused: 0, refusedStarts: 0 };
+  for (let round = 0; round < ROUNDS; ) {
+    const run = new Faults(t, random, met);
+    try {
+      for (; round < ROUNDS; round++) await run.round(targets[round % targets.length] as Target);
+      await run.stop();
+    } catch (error) {
+      // The others go on with data of their own.
+      failures.push(`round ${round++}, ${(error as Error).message}`);
+      await run.kill();
+    }
+    counts.acknowledged += run.load.counts.acknowledged;
+    counts.unknown += run.load.counts.unknown;
+    counts.refused += run.load.counts.refused;
+    counts.refusedStarts += run.refusedStarts;
   }
-  await run.stop();
-  t.diagnostic(run.summary());
+  const list = [...met].map(([target, times]) => `${target} ${times}`).join(", ");
+  t.diagnostic(
+    `${ROUNDS} rounds, ${counts.acknowledged} writes acknowledged, ${counts.unknown} without an outcome, ${counts.refused} refused, ${counts.refusedStarts} starts refused, ${failures.length} failures; faults met: ${list}`,
+  );
+  assert.deepEqual(failures, []);
 });
 
 test("the comparison notices a disk that says OK to an fsync that failed", async (t) => {
@@ -117,15 +137,19 @@ test("the library itself changes nothing: the same writes leave the same data wi
 
 /** A server under load on a disk that fails now and then. */
 class Faults {
-  readonly random = new Random();
   readonly disk = new Disk();
-  readonly load = new Load({ random: this.random });
+  readonly load: Load;
+  refusedStarts = 0;
+  readonly #random: Random;
   #server: ServerProcess | undefined;
-  readonly #met = new Map<string, number>();
-  #failedStarts = 0;
+  readonly #met: Map<string, number>;
 
-  constructor(t: TestContext) {
-    t.diagnostic(`seed ${this.random.seed}`);
+  /** `met` counts the faults that came about. */
+  constructor(t: TestContext, random = new Random(), met = new Map<string, number>()) {
+    t.diagnostic(`seed ${random.seed}`);
+    this.#random = random;
+    this.load = new Load({ random });
+    this.#met = met;
     t.after(() => this.#server?.kill());
   }
 
@@ -139,8 +163,8 @@ class Faults {
     return this.#server;
   }
 
-  async round(target: Pick<Fault, "call" | "pattern">): Promise<void> {
-    const { random } = this;
+  async round(target: Target): Promise<void> {
+    const random = this.#random;
     const isShort = target.call === "write" && random.below(4) === 0;
     const fault: Fault = {
       ...target,
@@ -160,14 +184,14 @@ class Faults {
 
   /** Load, the fault, reads and a write on what is left; then a power cut, a start without the fault, a comparison. */
   async roundWith(fault: Fault): Promise<void> {
-    const { random, disk, load } = this;
+    const { disk, load } = this;
+    const random = this.#random;
     const server = await this.server();
     const bulk = new Bulk(server);
     disk.setFaults([fault]);
     const enough = load.counts.operations + 150;
     const running = load.run(server.url, () => load.counts.operations >= enough || (this.#isMet() && bulk.isDone));
     await within("the load", Promise.all([running, bulk.run(() => this.#isMet())]));
-    this.#count(fault);
 
     await within("reads", load.check(server.url));
     const reason = await within("a write", bulk.put());
@@ -176,6 +200,8 @@ class Faults {
     }
     if (load.failures.has("WRITE_OUTCOME_UNKNOWN")) assert.equal(reason, "STORAGE_READ_ONLY");
     load.failures.clear();
+    if (fault.pattern.startsWith("data/backups") || random.below(4) === 0) await within("a backup", tryBackup(server));
+    this.#count(fault);
     if (random.below(2) === 0) await server.kill();
     else assert.equal(await within("the end", server.stop()), 0, "its end");
     assertNoRetry(disk.events());
@@ -186,6 +212,10 @@ class Faults {
     await within("reads after the start", load.compare(this.#server.url));
   }
 
+  async kill(): Promise<void> {
+    await this.#server?.kill();
+  }
+
   async stop(): Promise<void> {
     assert.equal(await this.#server?.stop(), 0);
   }
@@ -193,12 +223,6 @@ class Faults {
   /** How often the write-ahead log was synced. */
   syncs(): number {
     return this.disk.events().filter(({ what, path }) => what === "sync" && path.endsWith(".log")).length;
-  }
-
-  summary(): string {
-    const { acknowledged, unknown, refused } = this.load.counts;
-    const met = [...this.#met].map(([target, times]) => `${target} ${times}`).join(", ");
-    return `${ROUNDS} rounds, ${acknowledged} writes acknowledged, ${unknown} without an outcome, ${refused} refused, ${this.#failedStarts} starts refused; faults met: ${met}`;
   }
 
   /** Starts it while calls fail already: it serves, or ends by itself with a message; both leave what is stored. */
@@ -212,15 +236,15 @@ class Faults {
     );
     this.#count(fault);
     if (outcome instanceof Error) {
-      assert.match(outcome.message, /^The server ended with 1: quiver: /);
-      this.#failedStarts++;
+      assert.match(outcome.message, /^The server ended with \d: quiver: /);
+      this.refusedStarts++;
       assertNoRetry(this.disk.events());
     } else {
       await within("reads", this.load.check(outcome.url));
       await outcome.kill();
     }
     this.disk.setFaults([]);
-    this.disk.cut(this.random);
+    this.disk.cut(this.#random);
     this.#server = await this.disk.start(ARGUMENTS);
     await this.load.check(this.#server.url);
   }
@@ -285,6 +309,20 @@ class Bulk {
 
 const BULK = { vectorBucketName: "bulk", indexName: "bulk" };
 const VALUES = Array.from({ length: 1024 }, (_, i) => i);
+
+/** Makes one or fails with a reason, and does no harm. */
+async function tryBackup(server: ServerProcess): Promise<void> {
+  await connect(server)
+    .admin.createBackup({}, { timeoutMs: HANG_MS })
+    .catch((error: unknown) => {
+      if (reasonOf(error) === undefined) throw error;
+    });
+}
+
+function shuffled<Item>(items: readonly Item[], random: Random): Item[] {
+  const order = items.map((item) => ({ item, at: random.next() }));
+  return order.sort((a, b) => a.at - b.at).map(({ item }) => item);
+}
 
 function connect(server: ServerProcess): Clients {
   return createClients((PROTOCOLS.gRPC as (typeof PROTOCOLS)[string])(server.url));

@@ -119,7 +119,7 @@ test("a second server on the same data is refused with one line and harms nothin
   await bucketOf(server).create();
   await assert.rejects(
     ServerProcess.start(server.data),
-    /ended with 1: quiver: Cannot open ".*": another process is using it/,
+    /ended with 3: quiver: Cannot open ".*": another process is using it/,
   );
   await assert.rejects(bucketOf(server).create(), /exists already/);
 });
