@@ -9,7 +9,6 @@ interface Addon {
   peekDatabase(path: string, keys: readonly Uint8Array[]): Promise<Entries>;
   allocateFile(path: string, bytes: number): Promise<void>;
   checkTable(path: string): Promise<{ readonly columnFamily?: string; readonly damage?: string }>;
-  checkTable(path: string): Promise<{ readonly columnFamily?: string; readonly damage?: string }>;
   /**
    * Has a crash (SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE) write the texts of these slots to stderr first. A slot has 256
    * bytes: the length of its text, 0 for none, and the text. Once per process.

@@ -118,7 +118,10 @@ rocksdb::Options toOptions(const StoreOptions& config) {
 }
 
 Failure toFailure(const rocksdb::Status& status, const std::string& doing) {
-  return {codeOf(status), "Cannot " + doing + ": " + status.ToString()};
+  std::string text = status.ToString();
+  // Of a missing table RocksDB names what it looked for last, the name that tables had long ago.
+  for (size_t at = text.find(".ldb"); at != std::string::npos; at = text.find(".ldb", at)) text.replace(at, 4, ".sst");
+  return {codeOf(status), "Cannot " + doing + ": " + text};
 }
 
 std::vector<std::string> listFamilies(const std::string& path) {

@@ -101,6 +101,8 @@ function openEngine(config: Config, log: Log): Promise<Engine> {
     ...(config.memoryLimit > 0 && { memoryLimit: config.memoryLimit }),
     writeBuffer: config.writeBuffer,
     quotas: quotasOf(config),
+    guardsDisk: process.env.QUIVER_TEST_UNGUARDED_DISK !== "true",
+    onWarning: (message) => log.warn(message),
     onHealth: (health) => logHealth(log, health),
     onBackgroundError: (message, err) => log.error({ err }, message),
   });

@@ -4,6 +4,8 @@ import { ABSENT } from "../../native/rocksdb.ts";
 import { ChangeLog, type ChangeLogOptions } from "../../src/engine/embedded/changes/change-log.ts";
 import { ChangeBudget } from "../../src/engine/embedded/changes/change-ring.ts";
 import { utf8, valueAt } from "../../src/engine/embedded/layout.ts";
+import { MemoryGuard } from "../../src/engine/embedded/memory/memory-guard.ts";
+import { ProcessMemory } from "../../src/engine/embedded/memory/process-memory.ts";
 import { HealthReport } from "../../src/engine/embedded/storage/health.ts";
 import { Store } from "../../src/engine/embedded/storage/store.ts";
 import type { Vector, WatchEvent } from "../../src/engine/engine.ts";
@@ -41,6 +43,7 @@ class Bench {
 
   static async open(path: string, limits: Limits = {}): Promise<Bench> {
     const store = await Store.open(path, {
+      memory: new MemoryGuard(new ProcessMemory(Number.MAX_SAFE_INTEGER), () => {}),
       health: new HealthReport(({ problems }) => assert.fail(`${problems[0]?.message}`)),
     });
     const there = store.database.columnFamilies().find(({ name }) => name === FAMILY);

@@ -1,5 +1,6 @@
 import { join, resolve } from "node:path";
 import { QuiverError, shuttingDown } from "../../errors.ts";
+import { failpoint } from "../../failpoints.ts";
 import type {
   Backup,
   Bucket,
@@ -36,6 +37,8 @@ import { ChangeBudget } from "./changes/change-ring.ts";
 import { beginLog } from "./changes/logged-changes.ts";
 import { EmbeddedJobStore } from "./job-store.ts";
 import { FORMAT_VERSION } from "./layout.ts";
+import { MemoryGuard } from "./memory/memory-guard.ts";
+import { defaultMemoryLimit, ProcessMemory, storeMemory } from "./memory/process-memory.ts";
 import { GraphBuilder } from "./set/graph-builder.ts";
 import { GRAPH_FORMAT_VERSION } from "./set/key-file.ts";
 import { openSavedGraphs, type SavedGraphs } from "./set/saved-graphs.ts";
@@ -52,12 +55,18 @@ export interface EmbeddedEngineOptions {
   readonly backups?: string | undefined;
   /** Bytes of memory that the process may hold. Default: 80 % of what the machine or its container has. */
   readonly memoryLimit?: number;
+  /** The same, with what looks at the process. */
+  readonly memory?: ProcessMemory;
   /** Bytes of memtables. Default 128 MiB. */
   readonly writeBuffer?: number;
   /** How much may be stored. Default: no limits. */
   readonly quotas?: Quotas;
   /** Picks the vectors and queries that recall is measured with: in [0, 1). Default Math.random. */
   readonly random?: () => number;
+  /** Default true; false lets the disk run full, to show what happens then. */
+  readonly guardsDisk?: boolean;
+  /** Hears what was odd when it opened, but no reason not to. Default: nobody does. */
+  readonly onWarning?: (message: string) => void;
   /** Hears each change of the state of its health. Default: nobody does. */
   readonly onHealth?: (health: Health) => void;
   /** Hears of background work that failed and what that means. */
@@ -76,7 +85,14 @@ interface BucketEntry {
 /** Opens the engine that keeps everything in this process: RocksDB on disk, graphs in memory. Indexes load in the background. */
 export async function openEmbeddedEngine(options: EmbeddedEngineOptions): Promise<Engine> {
   const health = new HealthReport(options.onHealth ?? (() => {}));
-  const store = await Store.open(options.path, { writeBuffer: options.writeBuffer, health });
+  const memory = options.memory ?? new ProcessMemory(options.memoryLimit ?? defaultMemoryLimit());
+  const store = await Store.open(options.path, {
+    ...storeMemory(memory, options.writeBuffer),
+    memory: new MemoryGuard(memory, (problem) => health.set("memory", problem)),
+    guardsDisk: options.guardsDisk,
+    health,
+    onWarning: options.onWarning,
+  });
   try {
     const savedGraphs = await openSavedGraphs(
       { path: options.path, onUnusable: options.onBackgroundError },
@@ -180,7 +196,18 @@ class EmbeddedEngine implements Engine {
   }
 
   get memory(): MemoryUse {
-    return { limit: 0, resident: process.memoryUsage.rss(), vectors: 0, graph: 0, keys: 0, metadata: 0, store: 0 };
+    const uses = this.#indexes().map((index) => index.memory);
+    const sum = (part: keyof (typeof uses)[number]) => uses.reduce((total, use) => total + use[part], 0);
+    const { limit, resident } = this.#store.memory.process;
+    return {
+      limit,
+      resident,
+      vectors: sum("vectors"),
+      graph: sum("graph"),
+      keys: sum("keys"),
+      metadata: sum("metadata"),
+      store: this.#store.memoryBytes,
+    };
   }
 
   get disk(): DiskUse {
@@ -241,13 +268,10 @@ class EmbeddedEngine implements Engine {
       }
       const counts = { server: this.indexStates().length, bucket: indexes.size };
       assertIndexRoom(index.bucket, counts, this.#quotas.indexes);
-      this.#store.assertWritable();
-      const { database } = this.#store;
       // The catalog's record makes the index exist; a family without one is dropped at the next start.
       const columnFamily = `index-${crypto.randomUUID()}`;
-      const family = await database.createColumnFamily(columnFamily).catch((error: unknown) => {
-        throw readFailed(error);
-      });
+      const family = await this.#store.createFamily(columnFamily);
+      failpoint("after-create-family");
       const record = { ...index, columnFamily };
       try {
         await this.#catalog.putIndex(
@@ -256,7 +280,7 @@ class EmbeddedEngine implements Engine {
           (batch, lsn) => beginLog(batch, family, lsn),
         );
       } catch (error) {
-        await database.dropColumnFamily(family).catch(() => {});
+        await this.#store.dropFamily(family).catch(() => {});
         throw error;
       }
     });
@@ -281,9 +305,12 @@ class EmbeddedEngine implements Engine {
         index.usage.close();
         this.#health.set(partOf(ref), undefined);
       });
+      failpoint("after-delete-index");
       try {
-        await this.#store.database.dropColumnFamily(index.columnFamily);
+        await this.#store.dropFamily(index.columnFamily);
+        failpoint("after-drop-family");
         await this.#catalog.forgetDropped(index.record.columnFamily);
+        failpoint("after-forget-family");
         await index.saved.removeAll();
       } catch (error) {
         this.#onBackgroundError("The files of a deleted index are still there; the next start removes them", error);
@@ -431,7 +458,7 @@ class EmbeddedEngine implements Engine {
         `Column family "${name}" holds vectors but the catalog does not know it: the write-ahead log has lost its end; restore a backup`,
       );
     }
-    await this.#store.database.dropColumnFamily(family);
+    await this.#store.dropFamily(family);
   }
 
   #addBucket(bucket: Bucket): void {
@@ -474,6 +501,10 @@ class EmbeddedEngine implements Engine {
     throw new QuiverError("BUCKET_NOT_FOUND", `Vector bucket "${name}" does not exist`, {
       resource: { type: "vector bucket", name },
     });
+  }
+
+  #indexes(): VectorIndex[] {
+    return [...this.#buckets.values()].flatMap(({ indexes }) => [...indexes.values()]);
   }
 
   /** Rejects instead of throwing when the index does not exist. */

@@ -142,6 +142,20 @@ export class VectorIndex {
     for (const partition of this.#partitions.all()) this.#builder.notice(partition);
   }
 
+  /** Bytes of memory by what they hold; nothing is waited for. */
+  get memory(): { vectors: number; graph: number; keys: number; metadata: number } {
+    const total = { vectors: 0, graph: 0, keys: 0, metadata: 0 };
+    if (this.#gone || this.#state === "failed") return total;
+    for (const { set } of this.#partitions.all()) {
+      const { vectors, graph, keys, metadata } = set.memory;
+      total.vectors += vectors;
+      total.graph += graph;
+      total.keys += keys;
+      total.metadata += metadata;
+    }
+    return total;
+  }
+
   get state(): IndexState {
     if (this.#state !== "loaded") return this.#state;
     return this.#partitions.all().some((partition) => partition.wantsGraph) ? "building" : "ready";
@@ -398,13 +412,14 @@ export class VectorIndex {
     this.#garbage += garbage;
     if (this.#compacting || this.#garbage < Math.max(GARBAGE_MIN, this.usage.bytes * GARBAGE_SHARE)) return;
     this.#compacting = true;
+    const due = this.#garbage;
     this.#garbage = 0;
-    const { database } = this.#store;
-    database
-      .flush(this.columnFamily)
-      .then(() => database.compact(this.columnFamily))
-      // The store hears of faults by itself; what was not compacted is compacted another time.
-      .catch(() => {})
+    this.#store
+      .compact(this.columnFamily)
+      // The store hears of faults by itself; what was not compacted, for the disk is too full, is another time.
+      .catch(() => {
+        this.#garbage += due;
+      })
       .finally(() => {
         this.#compacting = false;
       });

@@ -1,6 +1,7 @@
 import { statfs } from "node:fs/promises";
 import { QuiverError } from "../../../errors.ts";
 import type { DiskUse } from "../../engine.ts";
+import { HeldReserve } from "./held-reserve.ts";
 
 const MIB = 1024 * 1024;
 
@@ -9,6 +10,12 @@ export type WriteKind = "grow" | "shrink" | "drop";
 
 /** A batch is logged, and written to a table later. */
 const WRITTEN_TIMES = 2;
+
+/** More is free before writes go on than where they stop, so that they do not stop again at once. */
+const RESUME_SHARE = 9 / 8;
+
+/** When less is free than so many reserves, a part of the reserve is held, so that nothing else can take it. */
+const HOLD_BELOW = 4;
 
 /** How old the answer of the file system may be when a write comes, and when none does. */
 const LOOK_WHEN_BUSY_MS = 100;
@@ -21,10 +28,12 @@ export interface DiskGuardOptions {
   readonly path: string;
   /** Bytes of memtables; the write-ahead log has up to twice as many. */
   readonly writeBuffer: number;
+  /** Default true; false lets everything through, to show what happens then. */
+  readonly guards: boolean;
   /** Hears each change: the disk is full, or, with undefined, no longer. */
   readonly onChange: (problem: QuiverError | undefined) => void;
-  /** Asks the file system. Default: statfs of `path`. */
-  readonly look?: () => Promise<{ readonly total: number; readonly free: number }>;
+  /** Hears, at each look, how many bytes compactions may write. */
+  readonly onRoomForCompactions: (bytes: number) => void;
 }
 
 /**
@@ -39,8 +48,10 @@ export class DiskGuard {
   /** Free bytes below which nothing may grow: what memtables and log need to be written out, twice, and some. */
   readonly reserve: number;
   readonly #options: DiskGuardOptions;
-  readonly #timer: NodeJS.Timeout;
+  readonly #held: HeldReserve;
+  #timer: NodeJS.Timeout | undefined;
   #total = 0;
+  /** What the file system has, and what is held. */
   #free = 0;
   /** Bytes that were let through since the file system was asked. */
   #written = 0;
@@ -48,36 +59,59 @@ export class DiskGuard {
   #looking: Promise<void> | undefined;
   #lookedAt = 0;
 
-  private constructor(options: DiskGuardOptions) {
+  private constructor(options: DiskGuardOptions, held: HeldReserve) {
     this.#options = options;
+    this.#held = held;
     this.reserve = 6 * options.writeBuffer + 64 * MIB;
+  }
+
+  /** Looks for the first time, and gives back what is held where nothing else is free: the store can be opened then. */
+  static async open(options: DiskGuardOptions): Promise<DiskGuard> {
+    const guard = new DiskGuard(options, await HeldReserve.find(options.path));
+    await guard.look();
+    return guard;
+  }
+
+  /** Looks again and again until `close`. */
+  watch(): void {
+    this.#lookSoon();
     this.#timer = setInterval(() => this.#lookSoon(), LOOK_WHEN_IDLE_MS).unref();
   }
 
-  static async start(options: DiskGuardOptions): Promise<DiskGuard> {
-    const guard = new DiskGuard(options);
-    await guard.look();
-    return guard;
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#looking?.catch(() => {});
   }
 
   get use(): DiskUse {
     return { total: this.#total, free: this.#estimate, reserve: this.reserve };
   }
 
+  /**
+   * Free bytes that must stay on the file system beside a batch of this kind. For a delete a quarter of the reserve: room
+   * to write out all memtables once more, and for the store's own lists and logs, without which it could not go on.
+   */
+  leastFree(kind: WriteKind): number {
+    return kind === "drop" || !this.#options.guards ? 0 : this.reserve / 4;
+  }
+
   /** Whether so many bytes can be written in the background and the reserve stays. */
   hasRoomFor(bytes: number): boolean {
-    return !this.#problem && this.#estimate - bytes >= this.reserve;
+    return !this.#problem && this.#estimate - bytes >= this.#floorOf("grow");
   }
 
   /** Throws DISK_FULL when a batch of so many bytes may not be written now; counts it otherwise. */
   admit(kind: WriteKind, bytes: number): void {
     if (performance.now() - this.#lookedAt > LOOK_WHEN_BUSY_MS) this.#lookSoon();
     const needed = WRITTEN_TIMES * bytes;
-    if (this.#estimate - needed < this.#floorOf(kind)) {
-      this.#lookSoon();
-      throw this.#refusal(kind);
-    }
+    if (this.#estimate - needed < this.#floorOf(kind)) throw this.refuse(kind);
     this.#written += needed;
+  }
+
+  /** What a write of this kind is told that found too little room; looks again. */
+  refuse(kind: WriteKind, cause?: unknown): QuiverError {
+    this.#lookSoon();
+    return this.#refusal(kind, cause);
   }
 
   /** Asks the file system now. */
@@ -86,10 +120,6 @@ export class DiskGuard {
       this.#looking = undefined;
     });
     await this.#looking;
-  }
-
-  close(): void {
-    clearInterval(this.#timer);
   }
 
   get #estimate(): number {
@@ -103,41 +133,44 @@ export class DiskGuard {
 
   async #look(): Promise<void> {
     const before = this.#written;
-    const { total, free } = await (this.#options.look ?? (() => lookAt(this.#options.path)))();
+    const { total, free } = await this.#askFileSystem();
     this.#total = total;
-    this.#free = free;
+    this.#free = free + this.#held.bytes;
     this.#written -= before;
     this.#lookedAt = performance.now();
+    if (this.#options.guards) this.#options.onRoomForCompactions(Math.max(0, free - this.leastFree("shrink")));
     const isFull = this.#estimate < this.#floorOf("grow");
     if (isFull === (this.#problem !== undefined)) return;
     this.#problem = isFull ? this.#refusal("grow") : undefined;
     this.#options.onChange(this.#problem);
   }
 
-  #floorOf(kind: WriteKind): number {
-    switch (kind) {
-      case "grow":
-        // Some more before writes go on than where they stop, so that they do not stop again at once.
-        return this.#problem ? this.reserve * (9 / 8) : this.reserve;
-      case "shrink":
-        return this.#options.writeBuffer + 16 * MIB;
-      case "drop":
-        return 0;
-    }
+  async #askFileSystem(): Promise<{ total: number; free: number }> {
+    const found = await statfsOf(this.#options.path);
+    const isPlenty = found.free >= HOLD_BELOW * this.reserve;
+    const isHeld = this.#held.bytes > 0;
+    if (isHeld && (isPlenty || found.free < this.leastFree("shrink"))) await this.#held.giveBack();
+    else if (!isHeld && !isPlenty && found.free >= this.#floorOf("grow")) await this.#held.hold(this.reserve / 2);
+    else return found;
+    return statfsOf(this.#options.path);
   }
 
-  #refusal(kind: WriteKind): QuiverError {
-    const free = Math.floor(this.#estimate);
-    const reserve = this.#floorOf(kind);
-    return new QuiverError(
-      "DISK_FULL",
-      `The disk has ${free} bytes free, ${kind === "grow" ? "writes" : "deletes"} need ${reserve}; free disk, or delete ${kind === "grow" ? "vectors or " : ""}indexes`,
-      { metadata: { free: `${free}`, reserve: `${reserve}` }, retryAfterMs: RETRY_MS },
-    );
+  #floorOf(kind: WriteKind): number {
+    if (kind !== "grow" || !this.#options.guards) return this.leastFree(kind);
+    return this.#problem ? this.reserve * RESUME_SHARE : this.reserve;
+  }
+
+  #refusal(kind: WriteKind, cause?: unknown): QuiverError {
+    const [free, reserve] = [`${this.#estimate}`, `${this.#floorOf(kind)}`];
+    const message =
+      kind === "grow"
+        ? `Cannot write: the disk has ${free} bytes free, and writes need ${reserve}; free disk, or delete vectors or indexes`
+        : `Cannot delete: the disk has ${free} bytes free, and deletes need ${reserve}; free disk, or delete indexes`;
+    return new QuiverError("DISK_FULL", message, { metadata: { free, reserve }, retryAfterMs: RETRY_MS, cause });
   }
 }
 
-async function lookAt(path: string): Promise<{ total: number; free: number }> {
+async function statfsOf(path: string): Promise<{ total: number; free: number }> {
   const { bsize, blocks, bavail } = await statfs(path);
   return { total: bsize * blocks, free: bsize * bavail };
 }

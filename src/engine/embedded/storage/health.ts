@@ -29,6 +29,7 @@ export class HealthReport {
   get #state(): HealthState {
     const problems = [...this.#problems.values()];
     if (problems.length === 0) return "healthy";
-    return problems.every(({ reason }) => READ_ONLY.has(reason)) ? "read_only" : "failed";
+    const isIndex = this.#problems.keys().some((part) => part.startsWith("index "));
+    return !isIndex && problems.every(({ reason }) => READ_ONLY.has(reason)) ? "read_only" : "failed";
   }
 }

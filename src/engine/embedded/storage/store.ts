@@ -1,7 +1,19 @@
-import { ABSENT, type Database, openDatabase, type Snapshot, type StoreError } from "../../../../native/rocksdb.ts";
+import { join } from "node:path";
+import {
+  ABSENT,
+  type Database,
+  type Entries,
+  openDatabase,
+  peekDatabase,
+  type Snapshot,
+  type StoreError,
+} from "../../../../native/rocksdb.ts";
 import { WriteBatch } from "../../../../native/write-batch.ts";
 import { QuiverError, shuttingDown } from "../../../errors.ts";
+import { failpoint } from "../../../failpoints.ts";
 import { decodeU32, decodeU64, encodeU32, encodeU64, FORMAT_KEY, FORMAT_VERSION, LSN_KEY, valueAt } from "../layout.ts";
+import type { MemoryGuard } from "../memory/memory-guard.ts";
+import { ACKNOWLEDGED, Acknowledged, readAcknowledged } from "./acknowledged.ts";
 import { DiskGuard, type WriteKind } from "./disk-guard.ts";
 import type { HealthReport } from "./health.ts";
 
@@ -10,13 +22,33 @@ export const CATALOG = 0;
 
 const RETRY_BUSY_MS = 1000;
 
+/** How often the high-water mark follows the writes. */
+const MARK_EVERY_MS = 1000;
+
 const DEFAULT_WRITE_BUFFER = 128 * 1024 * 1024;
 
 export interface StoreOptions {
   /** Bytes of memtables. Default 128 MiB. */
   readonly writeBuffer?: number | undefined;
+  /** Bytes of the cache of blocks that were read. Default 64 MiB. */
+  readonly blockCache?: number | undefined;
+  /** What may be kept in memory. */
+  readonly memory: MemoryGuard;
+  /** Default true; false lets the disk run full, to show what happens then. */
+  readonly guardsDisk?: boolean | undefined;
   /** Is told what is wrong with the storage. */
   readonly health: HealthReport;
+  /** Hears what is odd but no reason not to open. Default: nobody does. */
+  readonly onWarning?: ((message: string) => void) | undefined;
+}
+
+/** What a store is made of once its database is open. */
+interface Parts {
+  readonly lsn: number;
+  readonly disk: DiskGuard;
+  readonly memory: MemoryGuard;
+  readonly health: HealthReport;
+  readonly mark: Acknowledged;
 }
 
 /**
@@ -27,31 +59,48 @@ export class Store {
   readonly database: Database;
   /** What may be written to the disk. */
   readonly disk: DiskGuard;
+  readonly memory: MemoryGuard;
   readonly #health: HealthReport;
+  readonly #mark: Acknowledged;
+  readonly #marking: NodeJS.Timeout;
   readonly #commits = new Set<Promise<number>>();
   #assignedLsn: number;
   #appliedLsn: number;
   #fault: unknown;
+  #marked: Promise<void> = Promise.resolve();
   #closing = false;
 
-  private constructor(
-    database: Database,
-    { lsn, disk, health }: { readonly lsn: number; readonly disk: DiskGuard; readonly health: HealthReport },
-  ) {
+  private constructor(database: Database, { lsn, disk, memory, health, mark }: Parts) {
     this.database = database;
     this.disk = disk;
+    this.memory = memory;
     this.#assignedLsn = lsn;
     this.#appliedLsn = lsn;
     this.#health = health;
+    this.#mark = mark;
+    this.#marking = setInterval(() => void this.#raiseMark(), MARK_EVERY_MS).unref();
   }
 
-  /** Opens or creates the database; fails with one clear sentence when it is locked, damaged or of another format. */
-  static async open(path: string, { writeBuffer = DEFAULT_WRITE_BUFFER, health }: StoreOptions): Promise<Store> {
-    const opening: { store?: Store } = {};
+  /**
+   * Opens or creates the database; fails with one clear sentence when it is locked, damaged, of a newer format, or has lost
+   * what was acknowledged, and then has not changed it.
+   */
+  static async open(path: string, options: StoreOptions): Promise<Store> {
+    const { writeBuffer = DEFAULT_WRITE_BUFFER, health, memory } = options;
+    await assertWhole(path, options);
+    const opening: { database?: Database; store?: Store } = {};
+    const disk = await DiskGuard.open({
+      path,
+      writeBuffer,
+      guards: options.guardsDisk ?? true,
+      onChange: (problem) => health.set("disk", problem),
+      onRoomForCompactions: (bytes) => opening.database?.limitCompactions(bytes),
+    });
     const database = await openDatabase(path, {
       createIfMissing: true,
       dbWriteBufferBytes: writeBuffer,
       maxTotalWalBytes: 2 * writeBuffer,
+      ...(options.blockCache !== undefined && { blockCacheBytes: options.blockCache }),
       onBackgroundError: (error) => {
         if (opening.store) opening.store.#turnReadOnly(error);
       },
@@ -60,8 +109,10 @@ export class Store {
     });
     try {
       const lsn = await readHeader(database, path);
-      const disk = await DiskGuard.start({ path, writeBuffer, onChange: (problem) => health.set("disk", problem) });
-      opening.store = new Store(database, { lsn, disk, health });
+      const mark = await Acknowledged.open(path, lsn);
+      opening.database = database;
+      opening.store = new Store(database, { lsn, disk, memory, health, mark });
+      disk.watch();
       return opening.store;
     } catch (error) {
       await database.close();
@@ -85,8 +136,8 @@ export class Store {
 
   /**
    * Commits what `fill` puts into the batch and then calls `apply`; both get the write's lsn. Resolves to it. Without an
-   * await before the batch is handed over, so calls made in one turn keep their order. The disk decides whether a write
-   * of this kind is admitted.
+   * await before the batch is handed over, so calls made in one turn keep their order. The disk and the memory decide
+   * whether a write of this kind is admitted.
    */
   commit(
     kind: WriteKind,
@@ -105,6 +156,34 @@ export class Store {
     if (this.readOnly) throw readOnly(this.#fault);
   }
 
+  /** Creates a column family; resolves to its number. */
+  async createFamily(name: string): Promise<number> {
+    this.assertWritable();
+    this.disk.admit("grow", 0);
+    return this.#changing(this.database.createColumnFamily(name));
+  }
+
+  /** Drops a column family with all that it holds. */
+  async dropFamily(columnFamily: number): Promise<void> {
+    this.assertWritable();
+    return this.#changing(this.database.dropColumnFamily(columnFamily));
+  }
+
+  /** Gives back the disk space of what is deleted and overwritten in a column family. */
+  async compact(columnFamily: number): Promise<void> {
+    this.assertWritable();
+    this.disk.admit("shrink", 0);
+    await this.database.flush(columnFamily);
+    await this.database.compact(columnFamily);
+  }
+
+  /** Bytes of its memtables and its block cache. */
+  get memoryBytes(): number {
+    const families = this.database.columnFamilies();
+    const memtables = families.map(({ id }) => this.#property(id, "rocksdb.cur-size-all-mem-tables"));
+    return memtables.reduce((sum, bytes) => sum + bytes, this.#property(CATALOG, "rocksdb.block-cache-usage"));
+  }
+
   /** Refuses new writes and waits for those under way; reads go on. */
   async stopWrites(): Promise<void> {
     this.#closing = true;
@@ -113,8 +192,30 @@ export class Store {
 
   /** Call `stopWrites` first. */
   async close(): Promise<void> {
-    this.disk.close();
+    clearInterval(this.#marking);
+    this.memory.close();
+    await this.#raiseMark();
+    await this.#mark.close();
+    await this.disk.close();
     await this.database.close();
+  }
+
+  /** A mark that cannot be written is a fault of the storage like any other: what it says could not be trusted later. */
+  #raiseMark(): Promise<void> {
+    this.#marked = this.#marked.then(async () => {
+      const lsn = this.#appliedLsn;
+      if (this.readOnly || lsn <= this.#mark.lsn) return;
+      await this.#mark.raise(lsn).catch((error: unknown) => this.#turnReadOnly(error));
+    });
+    return this.#marked;
+  }
+
+  async #changing<T>(change: Promise<T>): Promise<T> {
+    try {
+      return await change;
+    } catch (error) {
+      throw this.#writeFailed(error as StoreError, "drop");
+    }
   }
 
   async #commit(
@@ -129,23 +230,45 @@ export class Store {
     fill(batch, lsn);
     batch.put(CATALOG, LSN_KEY, encodeU64(lsn));
     this.disk.admit(kind, batch.byteLength);
+    const release = kind === "grow" ? this.memory.admit(batch.byteLength) : undefined;
     try {
-      await this.database.write(batch.bytes());
-    } catch (error) {
-      throw this.#writeFailed(error as StoreError);
+      await this.#write(kind, batch);
+      this.#apply(lsn, apply);
+    } finally {
+      release?.();
     }
+    return lsn;
+  }
+
+  async #write(kind: WriteKind, batch: WriteBatch): Promise<void> {
+    failpoint("before-write");
     try {
+      await this.database.write(batch.bytes(), this.disk.leastFree(kind));
+    } catch (error) {
+      throw this.#writeFailed(error as StoreError, kind);
+    }
+  }
+
+  #apply(lsn: number, apply: ((lsn: number) => void) | undefined): void {
+    try {
+      failpoint("after-write");
       apply?.(lsn);
     } catch (error) {
       // Durable but not visible: memory may no longer be trusted to show what is stored.
       throw this.#outcomeUnknown(error);
     }
     this.#appliedLsn = lsn;
-    return lsn;
+    failpoint("after-apply");
   }
 
-  #writeFailed(error: StoreError): QuiverError {
+  #property(columnFamily: number, name: string): number {
+    return Number(this.database.property(columnFamily, name) ?? 0);
+  }
+
+  #writeFailed(error: StoreError, kind: WriteKind): QuiverError {
     switch (error.code) {
+      case "DISK_FULL":
+        return this.disk.refuse(kind, error);
       case "BUSY":
         return new QuiverError("INGEST_BACKLOG", "Cannot write now: the store is busy flushing", {
           retryAfterMs: RETRY_BUSY_MS,
@@ -193,6 +316,44 @@ function readOnly(cause: unknown): QuiverError {
   );
 }
 
+/** Refuses a database that must not be opened, before a byte of it changes. */
+async function assertWhole(path: string, { onWarning }: StoreOptions): Promise<void> {
+  const marked = await readAcknowledged(path);
+  const header = await peekDatabase(path, [FORMAT_KEY, LSN_KEY]).catch((error: StoreError) => {
+    if (error.code === "NOT_FOUND") return undefined;
+    throw openingFailed(path, error);
+  });
+  const lsn = header ? lsnOf(header, path) : 0;
+  if (marked !== undefined && lsn < marked) {
+    throw new QuiverError(
+      "CORRUPTION",
+      `Cannot open "${path}": writes up to lsn ${marked} were acknowledged, but only those up to lsn ${lsn} are there; restore a backup; to accept the loss delete the file "${join(path, ACKNOWLEDGED)}"`,
+      { metadata: { acknowledged: `${marked}`, found: `${lsn}` } },
+    );
+  }
+  if (marked === undefined && lsn > 0) {
+    onWarning?.(
+      `The file ${ACKNOWLEDGED} is missing in "${path}": whether acknowledged writes are lost cannot be told this time`,
+    );
+  }
+}
+
+/** The last lsn in a header. Throws CORRUPTION when it is damaged, or of a newer format. */
+function lsnOf(header: Entries, path: string): number {
+  const [version, lsn] = [0, 1].map((i) => (header.entries[4 * i + 2] === ABSENT ? undefined : valueAt(header, i)));
+  if (!version && !lsn) return 0;
+  if (version?.length !== 4 || lsn?.length !== 8) {
+    throw new QuiverError("CORRUPTION", `Cannot open "${path}": it holds no Quiver data, or its header is damaged`);
+  }
+  if (decodeU32(version) > FORMAT_VERSION) {
+    throw new QuiverError(
+      "CORRUPTION",
+      `Cannot open "${path}": it has format version ${decodeU32(version)}, this release reads up to ${FORMAT_VERSION}; use the release that wrote it`,
+    );
+  }
+  return decodeU64(lsn);
+}
+
 /** What a failed read means to the caller. */
 export function readFailed(error: unknown): QuiverError {
   if (error instanceof QuiverError) return error;
@@ -208,32 +369,22 @@ export function readFailed(error: unknown): QuiverError {
   }
 }
 
-/** Checks the format version, writing it into a new database, and returns the last lsn. */
+/** The last lsn; writes the header of a new database, and the version of one that an older release wrote. */
 async function readHeader(database: Database, path: string): Promise<number> {
   const { entries: first } = await database.scan({ columnFamily: CATALOG, limit: 1 });
-  if (first.length === 0) {
-    const batch = new WriteBatch();
-    batch.put(CATALOG, FORMAT_KEY, encodeU32(FORMAT_VERSION));
-    batch.put(CATALOG, LSN_KEY, encodeU64(0));
-    await database.write(batch.bytes());
-    return 0;
-  }
   const header = await database.multiGet(CATALOG, [FORMAT_KEY, LSN_KEY]);
-  const [version, lsn] = [0, 1].map((i) => (header.entries[4 * i + 2] === ABSENT ? undefined : valueAt(header, i)));
-  if (version?.length !== 4 || lsn?.length !== 8) {
+  const lsn = lsnOf(header, path);
+  const batch = new WriteBatch();
+  if (first.length === 0) {
+    batch.put(CATALOG, LSN_KEY, encodeU64(0));
+  } else if (header.entries[2] === ABSENT) {
     throw new QuiverError("CORRUPTION", `Cannot open "${path}": it holds no Quiver data, or its header is damaged`);
+  } else if (decodeU32(valueAt(header, 0)) === FORMAT_VERSION) {
+    return lsn;
   }
-  if (decodeU32(version) < FORMAT_VERSION) {
-    const batch = new WriteBatch();
-    batch.put(CATALOG, FORMAT_KEY, encodeU32(FORMAT_VERSION));
-    await database.write(batch.bytes());
-  } else if (decodeU32(version) > FORMAT_VERSION) {
-    throw new QuiverError(
-      "CORRUPTION",
-      `Cannot open "${path}": it has format version ${decodeU32(version)}, this release reads up to ${FORMAT_VERSION}; use the release that wrote it`,
-    );
-  }
-  return decodeU64(lsn);
+  batch.put(CATALOG, FORMAT_KEY, encodeU32(FORMAT_VERSION));
+  await database.write(batch.bytes());
+  return lsn;
 }
 
 function openingFailed(path: string, cause: StoreError): QuiverError {
