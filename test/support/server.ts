@@ -16,16 +16,20 @@ export interface StartOptions {
   readonly program?: string;
 }
 
+const COMPLAINTS_LENGTH_MAX = 1_000_000;
+
 /** A server in a process of its own, as a user runs it. */
 export class ServerProcess {
   readonly url: string;
   readonly data: string;
   readonly #child: ChildProcess;
+  readonly #complaints: { text: string };
 
-  private constructor(url: string, data: string, child: ChildProcess) {
+  private constructor(url: string, data: string, child: ChildProcess, complaints: { text: string }) {
     this.url = url;
     this.data = data;
     this.#child = child;
+    this.#complaints = complaints;
   }
 
   /** Starts one on a free port and resolves once it serves; rejects with what it wrote when it does not. */
@@ -41,18 +45,18 @@ export class ServerProcess {
       timeout: killAfterMs,
       killSignal: "SIGKILL",
     });
-    let complaints = "";
+    const complaints = { text: "" };
     child.stderr.setEncoding("utf8").on("data", (chunk) => {
-      complaints += chunk;
+      complaints.text = `${complaints.text}${chunk}`.slice(-COMPLAINTS_LENGTH_MAX);
     });
     for await (const line of createInterface({ input: child.stdout })) {
       const url = / at (https?:\/\/\S+)$/.exec(line)?.[1];
       if (!url) continue;
       child.stdout.resume();
-      return new ServerProcess(url, data, child);
+      return new ServerProcess(url, data, child, complaints);
     }
     if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
-    throw new Error(`The server ended with ${child.exitCode ?? child.signalCode}: ${complaints}`);
+    throw new Error(`The server ended with ${child.exitCode ?? child.signalCode}: ${complaints.text}`);
   }
 
   /** Ends it as a crash of the machine's memory would: no handler runs. */
@@ -70,6 +74,11 @@ export class ServerProcess {
   async ended(): Promise<number | NodeJS.Signals | null> {
     if (this.#child.exitCode === null && this.#child.signalCode === null) await once(this.#child, "exit");
     return this.#child.exitCode ?? this.#child.signalCode;
+  }
+
+  /** What it has logged lately, from level warn on. */
+  get complaints(): string {
+    return this.#complaints.text;
   }
 
   get pid(): number | undefined {
