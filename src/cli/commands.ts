@@ -7,6 +7,14 @@ const COMMANDS: ReadonlyMap<string, { readonly summary: string; readonly load: (
     { summary: "Have a running server make a backup", load: async () => (await import("./backup.ts")).backup },
   ],
   [
+    "restore",
+    { summary: "Make a data directory of a backup", load: async () => (await import("./restore.ts")).restore },
+  ],
+  [
+    "verify",
+    { summary: "Read everything and tell what is damaged", load: async () => (await import("./verify.ts")).verify },
+  ],
+  [
     "supervise",
     {
       summary: "Serve, and start the server again when it crashes",

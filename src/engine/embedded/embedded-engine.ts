@@ -47,6 +47,7 @@ import { HealthReport } from "./storage/health.ts";
 import { readFailed, Store } from "./storage/store.ts";
 import { assertIndexRoom, NO_QUOTAS, SERVER, Usage } from "./usage.ts";
 import { VectorIndex } from "./vector-index.ts";
+import { Verifier } from "./verify/verifier.ts";
 
 export interface EmbeddedEngineOptions {
   /** The directory of the database; made when it does not exist. */
@@ -118,6 +119,7 @@ class EmbeddedEngine implements Engine {
   readonly #health: HealthReport;
   readonly #catalog: Catalog;
   readonly #backups: Backups;
+  readonly #verifier: Verifier;
   readonly #builder: GraphBuilder;
   readonly #saver: SetSaver;
   readonly #savedGraphs: EngineOptions["savedGraphs"];
@@ -135,12 +137,11 @@ class EmbeddedEngine implements Engine {
     this.#health = health;
     this.#catalog = new Catalog(store);
     this.#backups = new Backups({
-      database: store.database,
+      store,
       data: options.path,
       directory: resolve(options.backups ?? join(options.path, "backups")),
-      lsn: () => store.lsn,
-      reserve: () => store.disk.reserve,
     });
+    this.#verifier = new Verifier({ store, data: options.path, indexes: () => this.#indexes() });
     this.jobs = new EmbeddedJobStore(store);
     this.#onBackgroundError = options.onBackgroundError;
     this.#quotas = options.quotas ?? NO_QUOTAS;
@@ -156,7 +157,7 @@ class EmbeddedEngine implements Engine {
           error,
         ),
     });
-    this.#builder = new GraphBuilder(this.#saver, (error, partition) =>
+    this.#builder = new GraphBuilder({ saver: this.#saver, memory: store.memory }, (error, partition) =>
       options.onBackgroundError(
         `Cannot build the graph of namespace "${partition.namespace}"; its vectors are searched exactly`,
         error,
@@ -222,8 +223,14 @@ class EmbeddedEngine implements Engine {
     return this.#backups.list(options);
   }
 
-  verify(): Promise<Verification> {
-    throw new QuiverError("NOT_IMPLEMENTED", "The storage cannot be verified yet");
+  async verify({
+    ref,
+    signal,
+  }: {
+    readonly ref: IndexRef | undefined;
+    readonly signal: AbortSignal;
+  }): Promise<Verification> {
+    return this.#verifier.verify({ only: ref && this.#index(ref), signal });
   }
 
   createBucket(bucket: Bucket): Promise<void> {
@@ -428,7 +435,7 @@ class EmbeddedEngine implements Engine {
 
   async close({ withinMs = CLOSE_MS }: { readonly withinMs?: number } = {}): Promise<void> {
     this.#closed = true;
-    await this.#backups.close();
+    await Promise.all([this.#backups.close(), this.#verifier.close()]);
     await this.#lastChange.catch(() => {});
     await this.#store.stopWrites();
     const built = this.#builder.close();

@@ -37,6 +37,8 @@ import type { SavedGraphs } from "./set/saved-graphs.ts";
 import type { SetSaver } from "./set/set-saver.ts";
 import { readFailed, type Store } from "./storage/store.ts";
 import type { Usage } from "./usage.ts";
+import type { Findings } from "./verify/findings.ts";
+import { verifyIndex } from "./verify/verify-index.ts";
 import { RememberedWrites } from "./writes/remembered-writes.ts";
 import { PartitionGone, Writes } from "./writes/writes.ts";
 
@@ -97,6 +99,7 @@ export class VectorIndex {
     this.#saved = saved;
     const records = new Records(store.database, columnFamily, {
       allowsSparse: record.distanceMetric === "dot_product",
+      assertLoadable: (bytes) => store.memory.assertLoadable(bytes),
     });
     this.#records = records;
     this.#partitions = new Partitions({ records, config: () => this.#config, random, saved });
@@ -142,6 +145,11 @@ export class VectorIndex {
     for (const partition of this.#partitions.all()) this.#builder.notice(partition);
   }
 
+  get state(): IndexState {
+    if (this.#state !== "loaded") return this.#state;
+    return this.#partitions.all().some((partition) => partition.wantsGraph) ? "building" : "ready";
+  }
+
   /** Bytes of memory by what they hold; nothing is waited for. */
   get memory(): { vectors: number; graph: number; keys: number; metadata: number } {
     const total = { vectors: 0, graph: 0, keys: 0, metadata: 0 };
@@ -156,16 +164,12 @@ export class VectorIndex {
     return total;
   }
 
-  get state(): IndexState {
-    if (this.#state !== "loaded") return this.#state;
-    return this.#partitions.all().some((partition) => partition.wantsGraph) ? "building" : "ready";
-  }
-
   async put(namespace: string, vectors: readonly VectorInput[], options: PutOptions): Promise<{ lsn: number }> {
     return this.#write(
       () => this.#partitions.getOrAdd(namespace),
       async (partition) => {
         await this.#builder.waitForRoom(partition);
+        await this.#store.memory.makeRoom(bytesOfData(vectors));
         return this.#writes.put(partition, vectors, options);
       },
     );
@@ -344,6 +348,24 @@ export class VectorIndex {
     return this.#saved;
   }
 
+  /** Reads everything that is stored of it and compares it with memory, once that is loaded. */
+  async verify(findings: Findings): Promise<void> {
+    await findings.collect(() => this.#loaded, { index: this.#config });
+    const check = {
+      database: this.#store.database,
+      columnFamily: this.columnFamily,
+      config: this.#config,
+      partitions: () => (this.#state === "loaded" ? [...this.#partitions.all()] : undefined),
+      saved: this.#saved,
+    };
+    await findings
+      .collect(() => verifyIndex(check, findings), { index: this.#config })
+      .catch((error: unknown) => {
+        // What was deleted meanwhile is not wrong.
+        if (!this.#gone) throw error;
+      });
+  }
+
   /** Frees the memory; what still runs, or comes later, fails with `reason`. */
   dispose(reason: QuiverError): void {
     this.#gone = reason;
@@ -395,11 +417,16 @@ export class VectorIndex {
   }
 
   async #load(): Promise<void> {
+    const stored = this.#property("rocksdb.estimate-live-data-size");
+    const release = await this.#store.memory.holdForLoad(stored);
     try {
       await this.#changes.load();
       await this.#partitions.load({ isCancelled: () => this.#gone !== undefined });
     } catch (error) {
+      for (const partition of this.#partitions.all()) partition.dispose();
       throw readFailed(error);
+    } finally {
+      release();
     }
     if (this.#gone) return;
     for (const { set } of this.#partitions.all()) this.usage.add(set.size, set.bytes);
@@ -428,6 +455,11 @@ export class VectorIndex {
   #property(name: string): number {
     return Number(this.#store.database.property(this.columnFamily, name) ?? 0);
   }
+}
+
+/** Of the part of a put that is large. */
+function bytesOfData(vectors: readonly VectorInput[]): number {
+  return vectors.reduce((sum, { data }) => sum + (data?.byteLength ?? 0), 0);
 }
 
 function configOf({ columnFamily: _, ...config }: IndexRecord): Index {

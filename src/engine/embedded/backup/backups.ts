@@ -1,8 +1,11 @@
 import { mkdir, readdir, rename, stat, statfs } from "node:fs/promises";
-import { join } from "node:path";
-import type { Database } from "../../../../native/rocksdb.ts";
+import { basename, join } from "node:path";
+import { checkTable } from "../../../../native/rocksdb.ts";
 import { QuiverError, shuttingDown } from "../../../errors.ts";
+import { failpoint } from "../../../failpoints.ts";
 import type { Backup, Page, PageOptions } from "../../engine.ts";
+import { OneAtATime } from "../one-at-a-time.ts";
+import type { Store } from "../storage/store.ts";
 import { removeCheckpoints, withCheckpoint } from "./checkpoint.ts";
 import { copyFile, fileFailed, remove, sumFile, syncDirectory, writeNewFile } from "./files.ts";
 import { readHeaderOf } from "./header.ts";
@@ -18,15 +21,11 @@ import {
 } from "./manifest.ts";
 
 export interface BackupsOptions {
-  readonly database: Database;
+  readonly store: Store;
   /** The data directory. */
   readonly data: string;
   /** The directory of the backups; made when it does not exist, but its parent must. */
   readonly directory: string;
-  /** The sequence number of the last write that was acknowledged. */
-  readonly lsn: () => number;
-  /** Bytes that stay free on the disk of the data. */
-  readonly reserve: () => number;
 }
 
 const ID = /^\d{8}T\d{9}Z$/;
@@ -41,8 +40,8 @@ const SLACK_BYTES = 16 * 1024 * 1024;
 /** The backups of a store: directories in one directory, each complete or with a name that ends with ".tmp". */
 export class Backups {
   readonly #options: BackupsOptions;
+  readonly #turns = new OneAtATime();
   readonly #closing = new AbortController();
-  #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: BackupsOptions) {
     this.#options = options;
@@ -57,12 +56,11 @@ export class Backups {
   /** One after the other: each holds all that was acknowledged before its call. */
   create({ displayName, signal }: { readonly displayName: string; readonly signal: AbortSignal }): Promise<Backup> {
     const either = AbortSignal.any([signal, this.#closing.signal]);
-    const create = () => this.#create(displayName, either);
-    const created = this.#last.then(create, create);
-    this.#last = created;
-    return created.catch((error: unknown) => {
-      throw fileFailed(error, "make a backup");
-    });
+    return this.#turns
+      .run(() => this.#create(displayName, either))
+      .catch((error: unknown) => {
+        throw fileFailed(error, "make a backup");
+      });
   }
 
   async list({ prefix, after, maxResults }: PageOptions): Promise<Page<Backup>> {
@@ -79,22 +77,24 @@ export class Backups {
   /** Ends the backup under way, which leaves nothing. */
   async close(): Promise<void> {
     this.#closing.abort(shuttingDown());
-    await this.#last.catch(() => {});
+    await this.#turns.idle();
   }
 
   async #create(displayName: string, signal: AbortSignal): Promise<Backup> {
     signal.throwIfAborted();
-    const { database, data, directory } = this.#options;
+    const { store, data, directory } = this.#options;
+    store.assertWritable();
     await makeDirectory(directory);
     await this.removeLeftOvers();
     const id = nextId(await this.#names(ID));
     const path = join(directory, id);
     const unfinished = `${path}.tmp`;
     try {
-      const acknowledged = this.#options.lsn();
-      const manifest = await withCheckpoint(database, data, {
+      const acknowledged = store.lsn;
+      const manifest = await withCheckpoint(store.database, data, {
         purpose: "backup",
         use: async (checkpoint) => {
+          failpoint("after-checkpoint");
           const { lsn, formatVersion } = await readHeaderOf(checkpoint);
           if (lsn < acknowledged) {
             throw new QuiverError(
@@ -103,13 +103,16 @@ export class Backups {
             );
           }
           const files = await this.#copy(checkpoint, unfinished, signal);
+          failpoint("after-copy");
           return { backupFormat: BACKUP_FORMAT, id, displayName, createdAt: Date.now(), lsn, formatVersion, files };
         },
       });
       await writeNewFile(join(unfinished, MANIFEST), renderManifest(manifest));
       await syncDirectory(unfinished);
+      failpoint("before-rename-backup");
       signal.throwIfAborted();
       await rename(unfinished, path);
+      failpoint("after-rename-backup");
       await syncDirectory(directory);
       return toBackup(path, manifest);
     } catch (error) {
@@ -135,20 +138,22 @@ export class Backups {
           `The file "${copied}" is not read back as it was written: the disk is failing`,
         );
       }
+      await assertWhole(copied);
       files.push({ name, ...written });
+      failpoint("after-copy-file");
     }
     await syncDirectory(join(to, DATA));
     return files;
   }
 
   async #assertRoom(bytes: number): Promise<void> {
-    const { data, directory } = this.#options;
+    const { store, data, directory } = this.#options;
     const [{ dev: disk }, { dev: dataDisk }, { bavail, bsize }] = await Promise.all([
       stat(directory),
       stat(data),
       statfs(directory),
     ]);
-    const kept = disk === dataDisk ? this.#options.reserve() : SLACK_BYTES;
+    const kept = disk === dataDisk ? store.disk.reserve : SLACK_BYTES;
     const free = bavail * bsize;
     if (free >= bytes + kept) return;
     throw new QuiverError(
@@ -165,6 +170,18 @@ export class Backups {
       if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
       throw fileFailed(error, "read the directory of the backups");
     }
+  }
+}
+
+/** What is damaged in the store is not carried into a backup, which may be the last good one. */
+async function assertWhole(path: string): Promise<void> {
+  if (!path.endsWith(".sst")) return;
+  const { damage } = await checkTable(path);
+  if (damage !== undefined) {
+    throw new QuiverError(
+      "CORRUPTION",
+      `Cannot make a backup: the file "${basename(path)}" of the store is damaged: ${damage}`,
+    );
   }
 }
 

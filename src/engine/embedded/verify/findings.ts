@@ -1,0 +1,57 @@
+import { setImmediate } from "node:timers/promises";
+import { QuiverError } from "../../../errors.ts";
+import type { IndexRef, StorageProblem, Verification } from "../../engine.ts";
+import { readFailed } from "../storage/store.ts";
+
+/** Problems that are told; more are not counted. */
+const PROBLEMS_MAX = 1_000;
+
+/** What a verification has read and found so far. */
+export class Findings {
+  files = 0;
+  bytes = 0;
+  vectors = 0;
+  readonly #problems: StorageProblem[] = [];
+  readonly #signal: AbortSignal;
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal;
+  }
+
+  /** Lets other calls have their turn. Throws the signal's reason once that is aborted. */
+  async pause(): Promise<void> {
+    await setImmediate();
+    this.#signal.throwIfAborted();
+  }
+
+  /** `problem` is a sentence, or an error with one. */
+  add(problem: unknown, where: { readonly file?: string; readonly index?: IndexRef | undefined } = {}): void {
+    if (this.#problems.length >= PROBLEMS_MAX) return;
+    const error = typeof problem === "string" ? new QuiverError("CORRUPTION", problem) : readFailed(problem);
+    const index = where.index && { bucket: where.index.bucket, index: where.index.index };
+    this.#problems.push({ file: where.file ?? fileIn(error.message), index, error });
+  }
+
+  /** Runs what may find damage by an error of reason CORRUPTION, which is added; other errors are thrown. */
+  async collect(
+    work: () => Promise<void>,
+    where: { readonly file?: string; readonly index?: IndexRef } = {},
+  ): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.#signal.throwIfAborted();
+      if (readFailed(error).reason !== "CORRUPTION") throw error;
+      this.add(error, where);
+    }
+  }
+
+  at(lsn: number): Verification {
+    return { problems: this.#problems, files: this.files, bytes: this.bytes, vectors: this.vectors, lsn };
+  }
+}
+
+/** The file of the store that a message is about. */
+function fileIn(message: string): string | undefined {
+  return /\b(\d{6,}\.(?:sst|log)|MANIFEST-\d{6,}|CURRENT)\b/.exec(message)?.[0];
+}

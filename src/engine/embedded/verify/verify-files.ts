@@ -1,0 +1,60 @@
+import { readdir, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { checkTable } from "../../../../native/rocksdb.ts";
+import type { IndexRef } from "../../engine.ts";
+import { ACKNOWLEDGED, findDamage } from "../storage/acknowledged.ts";
+import type { Findings } from "./findings.ts";
+
+const TABLE = ".sst";
+const CURRENT = "CURRENT";
+
+/** Which tables to read: those of one column family, or all; and whose index each family is. */
+export interface TableSelection {
+  readonly columnFamily: string | undefined;
+  readonly indexOf: (columnFamily: string) => IndexRef | undefined;
+}
+
+/** Compares every checksum in every table of a checkpoint, whose names are those in the data directory. */
+export async function verifyTables(checkpoint: string, selection: TableSelection, findings: Findings): Promise<void> {
+  const names = (await readdir(checkpoint)).filter((name) => name.endsWith(TABLE));
+  for (const file of names.sort()) {
+    await findings.pause();
+    const { size } = await stat(join(checkpoint, file));
+    const { columnFamily, damage } = await checkTable(join(checkpoint, file));
+    // What cannot be told apart may be the index that is asked for.
+    const isOther =
+      selection.columnFamily !== undefined && columnFamily !== undefined && columnFamily !== selection.columnFamily;
+    if (isOther) continue;
+    findings.files++;
+    findings.bytes += size;
+    const index = columnFamily === undefined ? undefined : selection.indexOf(columnFamily);
+    if (damage !== undefined) findings.add(`The file "${file}" is damaged: ${damage}`, { file, index });
+  }
+}
+
+/** Compares the checksums in the file of the high-water mark. */
+export async function verifyAcknowledged(data: string, findings: Findings): Promise<void> {
+  findings.files++;
+  // It may be written to while it is read.
+  const damage = (await findDamage(data)) && (await findDamage(data));
+  if (damage !== undefined) findings.add(damage, { file: ACKNOWLEDGED });
+}
+
+/** Compares the file that names the manifest with what it must be; RocksDB reads it only when it opens. */
+export async function verifyCurrent(data: string, findings: Findings): Promise<void> {
+  const problem = async () => {
+    const content = await readFile(join(data, CURRENT), "latin1").catch(() => undefined);
+    if (content === undefined) return `The file "${CURRENT}" cannot be read`;
+    const [, manifest] = /^(MANIFEST-\d{6,})\n$/.exec(content) ?? [];
+    if (manifest === undefined) return `The file "${CURRENT}" is damaged: it names no manifest`;
+    const exists = await stat(join(data, manifest)).then(
+      () => true,
+      () => false,
+    );
+    return exists ? undefined : `The file "${manifest}", which "${CURRENT}" names, is missing`;
+  };
+  findings.files++;
+  // A new manifest may take the place of the old one between the two looks.
+  const found = (await problem()) && (await problem());
+  if (found !== undefined) findings.add(found, { file: CURRENT });
+}
