@@ -1,7 +1,9 @@
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import type { Config } from "./config.ts";
+import { openCrashNotes } from "./engine/embedded/crash-notes.ts";
 import { openEmbeddedEngine } from "./engine/embedded/embedded-engine.ts";
+import { defaultMemoryLimit, ProcessMemory } from "./engine/embedded/memory/process-memory.ts";
 import type { Engine, Health, Quotas } from "./engine/engine.ts";
 import { QuiverError } from "./errors.ts";
 import { openPort, type Port } from "./http/port.ts";
@@ -24,6 +26,8 @@ export interface Server {
   close(): Promise<void>;
 }
 
+/** After so long, calls in flight are answered with SHUTTING_DOWN; what is still open at the second is cut without an answer. */
+const END_MS = 8_000;
 const DRAIN_MS = 10_000;
 
 /** From the begin of `close` to the end of saving graphs; the rest of the 15 s is for closing the store. */
@@ -37,8 +41,10 @@ export interface ServerParts {
 /** Opens the store and puts the parts together. Indexes load in the background. */
 export async function buildServer(config: Config, log: Log, parts: ServerParts = {}): Promise<Server> {
   const tls = readTls(config);
-  const engine = await openEngine(config, log);
+  const memory = new ProcessMemory(config.memoryLimit > 0 ? config.memoryLimit : defaultMemoryLimit());
+  const engine = await openEngine(config, memory, log);
   const shutdown = new AbortController();
+  const end = new AbortController();
   const scope = { region: config.region, account: config.account };
   const service = createService(engine, {
     scope,
@@ -59,6 +65,10 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
     log,
     corsOrigins: config.corsOrigins,
     shutdown: shutdown.signal,
+    end: end.signal,
+    noteCall: openCrashNotes().add,
+    limits: callMemory(memory.limit),
+    hasRoomFor: (bytes) => memory.hasRoomFor(bytes),
     ...parts,
   });
   const answerRoute = createRoutes({ name: "Quiver", version: VERSION, readiness: () => readinessOf(engine) });
@@ -80,14 +90,25 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
     async close() {
       const savedBy = performance.now() + SAVED_MS;
       shutdown.abort();
+      const timer = setTimeout(() => end.abort(), END_MS);
       await Promise.all([service.jobs.close(), port?.drain(DRAIN_MS)]);
+      clearTimeout(timer);
       service.queries.close();
       await engine.close({ withinMs: Math.max(0, savedBy - performance.now()) });
     },
   };
 }
 
-function openEngine(config: Config, log: Log): Promise<Engine> {
+const MIB = 1024 * 1024;
+
+/** What calls may take of the memory that the process may hold. */
+function callMemory(limit: number) {
+  const part = (share: number, least: number, most: number) =>
+    Math.min(most, Math.max(least, Math.floor(limit / share)));
+  return { maxBufferedBytes: part(16, 32 * MIB, 512 * MIB), maxAnswerBytes: part(8, 64 * MIB, 1024 * MIB) };
+}
+
+function openEngine(config: Config, memory: ProcessMemory, log: Log): Promise<Engine> {
   const path = resolve(config.data);
   try {
     makeDirectory(path);
@@ -98,7 +119,7 @@ function openEngine(config: Config, log: Log): Promise<Engine> {
   return openEmbeddedEngine({
     path,
     backups: config.backups === undefined ? undefined : resolve(config.backups),
-    ...(config.memoryLimit > 0 && { memoryLimit: config.memoryLimit }),
+    memory,
     writeBuffer: config.writeBuffer,
     quotas: quotasOf(config),
     guardsDisk: process.env.QUIVER_TEST_UNGUARDED_DISK !== "true",

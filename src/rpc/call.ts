@@ -1,5 +1,5 @@
 import { Code, ConnectError, type ContextKey, createContextKey, type HandlerContext } from "@connectrpc/connect";
-import type { QuiverError } from "../errors.ts";
+import { type QuiverError, shuttingDown } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { NO_TICKET, type Ticket } from "./admission-queue.ts";
 import { overwriteError, reasonOf, toConnectError, toRequestError } from "./error.ts";
@@ -29,6 +29,8 @@ export interface Call {
   /** Keeps what it works on, such as "b/i", for the case of a crash. */
   note(place: string): void;
   stage: Stage;
+  /** Ends it with SHUTTING_DOWN: the server cannot wait for it any longer. Before it is read, nothing is to be done. */
+  cut(): void;
 }
 
 /** Of a call that is refused: its answer is small. */
@@ -44,6 +46,7 @@ const NO_CALL: Call = {
   ticket: NO_TICKET,
   note() {},
   stage: "request",
+  cut() {},
 };
 
 /** Under which handlers find their call: `context.values.get(callKey)`. */
@@ -62,6 +65,7 @@ export function followCall(context: HandlerContext, call: Call, log: Log): void 
   const abort = controller.abort;
   const startedAt = performance.now();
   let ended = false;
+  call.cut = () => abort(shuttingDown());
   controller.abort = (thrown) => {
     if (!ended) {
       ended = true;

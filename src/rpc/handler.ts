@@ -10,7 +10,7 @@ import {
   universalResponseToNodeResponse,
 } from "@connectrpc/connect-node";
 import { Health } from "../../gen/grpc/health/v1/health_pb.ts";
-import { QuiverError } from "../errors.ts";
+import { QuiverError, shuttingDown } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { LIMITS } from "../service/limits.ts";
 import { type AdmissionLimits, type CallKind, createAdmission, DEFAULT_ADMISSION_LIMITS, kindOf } from "./admission.ts";
@@ -76,6 +76,8 @@ export interface RpcHandlerOptions {
   corsOrigins?: readonly string[];
   /** Aborted when the server shuts down. */
   shutdown?: AbortSignal;
+  /** Aborted when calls still in flight must end: they are answered with SHUTTING_DOWN. */
+  end?: AbortSignal;
   /** Whether the process may hold so many bytes more; else large requests are refused. Default: always. */
   hasRoomFor?(bytes: number): boolean;
 }
@@ -143,6 +145,12 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
     if (waiting !== NO_TICKET) response.once("close", waiting.end);
   };
 
+  // Each ends one call.
+  const cuts = new Set<() => void>();
+  options.end?.addEventListener("abort", () => {
+    for (const cut of cuts) cut();
+  });
+
   return (request, response) => {
     const path = (request.url ?? "").split("?", 1)[0] ?? "";
     const route = routes.find(path, request);
@@ -152,7 +160,7 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
     const requestId = requestIdOf(request);
     response.setHeader("x-request-id", requestId);
     const method = path.slice(1);
-    const begin = (ticket: Ticket, refused = route.known ? undefined : notImplemented(method)) => {
+    const begin = (ticket: Ticket, refused = options.end?.aborted ? shuttingDown() : unknownMethod(route, method)) => {
       const lease = requests.open();
       const [answer, refusal] = openAnswer(route, answers, refused);
       let isOver = false;
@@ -162,12 +170,30 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
       };
       response.once("close", () => {
         isOver = true;
+        cuts.delete(cut);
         endNote();
         lease.close();
         answer.close();
         ticket.end();
       });
-      const call: Call = { requestId, method, shutdown, stage: "request", lease, answer, refusal, ticket, note };
+      const call: Call = {
+        requestId,
+        method,
+        shutdown,
+        stage: "request",
+        lease,
+        answer,
+        refusal,
+        ticket,
+        note,
+        cut() {},
+      };
+      const cut = () => {
+        // Whoever waits for the rest of the request learns of it so; to destroy it would take the answer with it.
+        if (!request.complete) request.emit("error", shuttingDown());
+        call.cut();
+      };
+      cuts.add(cut);
       serve(route, request, response, call, lease).catch((error: unknown) => {
         const level = isOfClientThatLeft(error) ? "debug" : "error";
         log[level]({ requestId, method, err: error }, "Response could not be sent");
@@ -178,6 +204,10 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
     else admit(route.kind, request, response, begin);
     return true;
   };
+}
+
+function unknownMethod({ known }: Route, method: string): QuiverError | undefined {
+  return known ? undefined : notImplemented(method);
 }
 
 /** Room for the answer of a call, or why the call is refused before its body is read. */

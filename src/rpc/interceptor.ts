@@ -50,6 +50,7 @@ async function* guardMessages<T>(
 }
 
 function abortError(reason: unknown): QuiverError {
+  if (reason instanceof QuiverError) return reason;
   if (reason instanceof ConnectError && reason.code === Code.DeadlineExceeded) {
     return new QuiverError("DEADLINE_EXCEEDED", "The deadline passed before the call was finished");
   }
