@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { createGraph, type Graph, type GraphError, loadGraph, type SearchOptions } from "../../native/hnsw.ts";
 import { effort } from "./hnsw-data.ts";
+import { methodsOf } from "./rocksdb-support.ts";
 
 const options = { dimension: 2, metric: "cosine" } as const;
 
@@ -188,7 +189,7 @@ test("Methods refuse a `this` that is not a graph", async () => {
   graph.dispose();
 });
 
-test("20,000 calls with random arguments throw or return and never kill the process", (t) => {
+test(`${effort} calls with random arguments throw or return and never kill the process`, (t) => {
   const seed = Number(process.env.QUIVER_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
   t.diagnostic(`seed ${seed}`);
   const child = spawnSync(
@@ -199,8 +200,9 @@ test("20,000 calls with random arguments throw or return and never kill the proc
     },
   );
   assert.deepEqual([child.status, child.signal], [0, null], child.stderr);
-  const { threw, returned } = JSON.parse(child.stdout) as { threw: number; returned: number };
+  const { threw, returned, called } = JSON.parse(child.stdout) as { threw: number; returned: number; called: string[] };
   t.diagnostic(`${threw} threw, ${returned} returned`);
   assert.equal(threw + returned, effort);
+  assert.deepEqual(called, ["create", "load", ...methodsOf("hnsw.ts")].sort(), "every method is called, and no other");
   assert.ok(returned > effort / 100, "Nearly all calls were refused");
 });

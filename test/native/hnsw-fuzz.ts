@@ -102,6 +102,7 @@ function searchOptions(): unknown {
     ...(random.next() < 0.3 ? { efSearch: mostly(() => random.pick([1, 64, 100_000])) } : {}),
     ...(random.next() < 0.3 ? { exact: mostly(() => random.next() < 0.5) } : {}),
     ...(random.next() < 0.3 ? { allowed: mostly(ordinals) } : {}),
+    ...(random.next() < 0.1 ? { without: mostly(ordinals) } : {}),
     ...(random.next() < 0.3 ? { visitBudget: mostly(() => random.pick([1, 10, 2 ** 32 - 1])) } : {}),
   };
 }
@@ -129,6 +130,7 @@ function argumentsOf(name: string, dimension: number): unknown[] {
   }
 }
 
+const called = new Set<string>();
 const graphs: { graph: Graph; dimension: number }[] = [];
 let threw = 0;
 let returned = 0;
@@ -160,6 +162,7 @@ for (let call = 0; call < calls; call++) {
   const name = random.pick(
     chosen && graphs.length < 50 ? [...names, "create", "load"] : chosen ? [...names, "dispose"] : ["create"],
   );
+  called.add(name);
   try {
     if (name === "create") {
       pending.push(settle((createGraph as (options: unknown) => Graph)(options), asked));
@@ -178,4 +181,4 @@ for (let call = 0; call < calls; call++) {
 }
 await Promise.all(pending);
 rmSync(directory, { recursive: true, force: true });
-console.log(JSON.stringify({ threw, returned }));
+console.log(JSON.stringify({ threw, returned, called: [...called].sort() }));

@@ -7,7 +7,7 @@ import { openDatabase } from "../../native/rocksdb.ts";
 import { Random } from "../support/random.ts";
 import { rounds } from "../support/rounds.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
-import { bytes, failsWith, openTestDatabase, puts } from "./rocksdb-support.ts";
+import { bytes, failsWith, methodsOf, openTestDatabase, puts } from "./rocksdb-support.ts";
 
 const CALLS = rounds("CALLS", { quick: 20_000, full: 100_000 });
 
@@ -20,6 +20,10 @@ test("random wrong arguments are errors with a code, never a signal", async (t) 
   });
   t.diagnostic(stdout.trim());
   assert.match(stdout, /^\d+ succeeded, /);
+  const called = /called: (.*)/.exec(stdout)?.[1]?.split(" ");
+  const graphs = ["createGraph", "loadGraph"];
+  const there = [...methodsOf("rocksdb.ts"), ...methodsOf("addon.ts")].filter((name) => !graphs.includes(name));
+  assert.deepEqual(called, [...new Set(there)].sort(), "every method is called, and no other");
   assert.ok(Number.parseInt(stdout, 10) > CALLS / 100, "Some calls have right arguments");
 });
 

@@ -116,3 +116,9 @@ export function runChild(
 export function contentOf(path: string): Map<string, string> {
   return new Map(readdirSync(path).map((name) => [name, readFileSync(join(path, name), "latin1")]));
 }
+
+/** The names of the methods that the interfaces of a file in native/ list. */
+export function methodsOf(file: string): string[] {
+  const source = readFileSync(new URL(`../../native/${file}`, import.meta.url), "utf8");
+  return [...source.matchAll(/^ {2}(\w+)\(.*;$/gm)].map(([, name]) => name as string);
+}
