@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { constants } from "node:os";
 import { type TestContext, test } from "node:test";
-import { DataType, DistanceMetric } from "../../gen/quiver/v1/resources_pb.ts";
 import { reasonOf } from "../model/operation.ts";
 import { type Clients, createClients, PROTOCOLS } from "../support/protocols.ts";
 import { Random } from "../support/random.ts";
@@ -10,6 +9,7 @@ import type { ServerProcess } from "../support/server.ts";
 import { Load } from "./load.ts";
 import { readAll } from "./load-reads.ts";
 import { Disk, type Event, type Fault, hasShim } from "./shim/shim.ts";
+import { probe, WideWriter } from "./wide-writer.ts";
 
 const ROUNDS = rounds("FAULTS", { quick: 25, full: 300 });
 const { EIO, ENOSPC } = constants.errno;
@@ -104,8 +104,7 @@ test("with a slow fsync many writes share each, and reads go on", async (t) => {
   assert.deepEqual([...run.load.failures], []);
   assert.ok(reads >= 5 * syncs, `${reads} reads during ${syncs} syncs`);
 
-  const bulk = new Bulk(server);
-  const outcomes = await Promise.all(Array.from({ length: 64 }, () => bulk.put()));
+  const outcomes = await Promise.all(Array.from({ length: 64 }, () => probe(server.url)));
   const shared = run.syncs() - before - syncs;
   assert.ok(outcomes.every((reason) => reason === undefined));
   assert.ok(shared <= 64 / 4, `64 writes at once took ${shared} syncs`);
@@ -140,6 +139,7 @@ class Faults {
   readonly disk = new Disk();
   readonly load: Load;
   refusedStarts = 0;
+  readonly #wide = new WideWriter(256);
   readonly #random: Random;
   #server: ServerProcess | undefined;
   readonly #met: Map<string, number>;
@@ -158,7 +158,7 @@ class Faults {
     if (!this.#server) {
       this.#server = await this.disk.start(ARGUMENTS);
       await this.load.prepare(this.#server.url);
-      await new Bulk(this.#server).prepare();
+      await this.#wide.prepare(this.#server.url);
     }
     return this.#server;
   }
@@ -187,16 +187,17 @@ class Faults {
     const { disk, load } = this;
     const random = this.#random;
     const server = await this.server();
-    const bulk = new Bulk(server);
     disk.setFaults([fault]);
     const enough = load.counts.operations + 150;
-    const running = load.run(server.url, () => load.counts.operations >= enough || (this.#isMet() && bulk.isDone));
-    await within("the load", Promise.all([running, bulk.run(() => this.#isMet())]));
+    let wideCalls = WIDE_CALLS;
+    const running = load.run(server.url, () => load.counts.operations >= enough || this.#isMet());
+    const wide = this.#wide.run(server.url, () => wideCalls-- === 0 || this.#isMet());
+    const [wideReason] = await within("the load", Promise.all([wide, running]));
 
-    await within("reads", load.check(server.url));
-    const reason = await within("a write", bulk.put());
-    for (const each of [...load.failures.keys(), ...bulk.failures, ...(reason ? [reason] : [])]) {
-      assert.ok(REASONS.has(each), `a write was answered ${each}`);
+    await within("reads", this.#check(server.url));
+    const reason = await within("a write", probe(server.url));
+    for (const each of [...load.failures.keys(), wideReason, reason]) {
+      assert.ok(each === undefined || REASONS.has(each), `a write was answered ${each}`);
     }
     if (load.failures.has("WRITE_OUTCOME_UNKNOWN")) assert.equal(reason, "STORAGE_READ_ONLY");
     load.failures.clear();
@@ -210,6 +211,7 @@ class Faults {
     disk.cut(random.below(2) === 0 ? random : undefined);
     this.#server = await disk.start(ARGUMENTS);
     await within("reads after the start", load.compare(this.#server.url));
+    await this.#wide.check(this.#server.url);
   }
 
   async kill(): Promise<void> {
@@ -240,13 +242,18 @@ class Faults {
       this.refusedStarts++;
       assertNoRetry(this.disk.events());
     } else {
-      await within("reads", this.load.check(outcome.url));
+      await within("reads", this.#check(outcome.url));
       await outcome.kill();
     }
     this.disk.setFaults([]);
     this.disk.cut(this.#random);
     this.#server = await this.disk.start(ARGUMENTS);
-    await this.load.check(this.#server.url);
+    await this.#check(this.#server.url);
+  }
+
+  async #check(url: string): Promise<void> {
+    await this.load.check(url);
+    await this.#wide.check(url);
   }
 
   #isMet(): boolean {
@@ -260,55 +267,11 @@ class Faults {
   }
 }
 
+/** Enough to write and to compact tables. */
+const WIDE_CALLS = 12;
+
 /** The smallest, so that tables are written often. */
 const ARGUMENTS = ["--write-buffer", "4MiB"];
-
-/** Large writes beside the load, which make the store write tables and compact them. */
-class Bulk {
-  readonly failures = new Set<string>();
-  isDone = false;
-  readonly #clients: Clients;
-
-  constructor(server: ServerProcess) {
-    this.#clients = connect(server);
-  }
-
-  async prepare(): Promise<void> {
-    await this.#clients.buckets.createVectorBucket({ vectorBucketName: BULK.vectorBucketName });
-    await this.#clients.indexes.createIndex({
-      ...BULK,
-      dataType: DataType.FLOAT32,
-      dimension: 1024,
-      distanceMetric: DistanceMetric.EUCLIDEAN,
-    });
-  }
-
-  /** Until a write fails, or the fault is met, or there were enough of them. */
-  async run(isMet: () => boolean): Promise<void> {
-    for (let i = 0; i < 12 && !isMet(); i++) {
-      const reason = await this.put(256);
-      if (reason) this.failures.add(reason);
-      if (reason) break;
-    }
-    this.isDone = true;
-  }
-
-  /** Resolves to the reason that it failed for, if it did. */
-  async put(count = 1): Promise<string | undefined> {
-    const vectors = Array.from({ length: count }, (_, i) => ({ key: `${i}`, data: { float32: VALUES } }));
-    try {
-      await this.#clients.vectors.putVectors({ ...BULK, vectors }, { timeoutMs: HANG_MS });
-      return undefined;
-    } catch (error) {
-      const reason = reasonOf(error);
-      if (reason === undefined) throw error;
-      return reason;
-    }
-  }
-}
-
-const BULK = { vectorBucketName: "bulk", indexName: "bulk" };
-const VALUES = Array.from({ length: 1024 }, (_, i) => i);
 
 /** Makes one or fails with a reason, and does no harm. */
 async function tryBackup(server: ServerProcess): Promise<void> {

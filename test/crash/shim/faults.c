@@ -3,13 +3,14 @@
 // where the call is open, write, fsync (also fdatasync and msync), ftruncate, fallocate, rename, unlink, link or mkdir,
 // or
 // "*"; the pattern is one of fnmatch for the path below the tree; the calls from the `first`th on meet it, `count` of
-// them (0: all); and the action is error (value: errno), short (value: bytes), delay (value: milliseconds), or swallow:
-// the call fails, and answers OK. Calls are counted from when the file was read.
+// them (0: all); and the action is error (value: errno), short (value: bytes), delay (value: milliseconds), swallow: the
+// call fails, and answers OK, or kill: the process ends before the call. Calls are counted from when the file was read.
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,7 +75,9 @@ Fault faultOf(const char* call, const char* relative) {
     if (fnmatch(rule->pattern, relative, 0) != 0) continue;
     rule->seen++;
     if (rule->seen < rule->first || (rule->count != 0 && rule->seen >= rule->first + rule->count)) continue;
-    if (strcmp(rule->action, "delay") == 0) {
+    if (strcmp(rule->action, "kill") == 0) {
+      raise(SIGKILL);
+    } else if (strcmp(rule->action, "delay") == 0) {
       delay += rule->value;
     } else if (fault.action == PASS) {
       fault.action = strcmp(rule->action, "error") == 0 ? FAIL : strcmp(rule->action, "short") == 0 ? SHORT : SWALLOW;

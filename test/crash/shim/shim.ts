@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import type { TestContext } from "node:test";
 import type { Random } from "../../support/random.ts";
 import { ServerProcess, type StartOptions } from "../../support/server.ts";
@@ -16,7 +16,7 @@ export interface Fault {
   readonly first: number;
   /** How many calls meet it; 0: all from the first on. */
   readonly count: number;
-  readonly action: "error" | "short" | "delay" | "swallow";
+  readonly action: "error" | "short" | "delay" | "swallow" | "kill";
   /** Of an error, its errno; of a short write, its bytes; of a delay, milliseconds. */
   readonly value: number;
 }
@@ -36,6 +36,7 @@ export interface DiskOptions {
 }
 
 let library: string | undefined;
+let compileCache: string | undefined;
 
 /** Builds the library, once; false, with the reason printed, where nothing can build it. */
 export function hasShim(t: TestContext): boolean {
@@ -55,6 +56,10 @@ export function hasShim(t: TestContext): boolean {
       return false;
     }
     library = join(build, "shim.so");
+    // A server that is killed leaves nothing in the cache: one that ends by itself fills it for the others.
+    compileCache = join(build, "compiled");
+    const main = resolve(import.meta.dirname, "../../../src/main.ts");
+    execFileSync(process.execPath, [main, "--version"], { env: { ...process.env, NODE_COMPILE_CACHE: compileCache } });
   }
   return true;
 }
@@ -89,6 +94,7 @@ export class Disk {
     return ServerProcess.start(this.data, args, {
       ...options,
       env: {
+        NODE_COMPILE_CACHE: compileCache as string,
         LD_PRELOAD: library as string,
         SHIM_TREE: this.#tree,
         SHIM_STATE: this.#state,
