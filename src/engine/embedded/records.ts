@@ -59,11 +59,18 @@ export class Records {
   readonly #columnFamily: number;
   /** Only then a vector may have a sparse record, or no data record. */
   readonly #allowsSparse: boolean;
+  readonly #assertLoadable: (bytes: number) => Promise<void>;
 
-  constructor(database: Database, columnFamily: number, { allowsSparse }: { readonly allowsSparse: boolean }) {
+  /** `assertLoadable` refuses to load so many bytes more into memory. */
+  constructor(
+    database: Database,
+    columnFamily: number,
+    options: { readonly allowsSparse: boolean; readonly assertLoadable: (bytes: number) => Promise<void> },
+  ) {
     this.#database = database;
     this.#columnFamily = columnFamily;
-    this.#allowsSparse = allowsSparse;
+    this.#allowsSparse = options.allowsSparse;
+    this.#assertLoadable = options.assertLoadable;
   }
 
   /** `replaces`: the key may have records, of which those must go that the vector has not. */
@@ -259,8 +266,12 @@ export class Records {
     );
   }
 
-  #scan(range: { readonly from: Uint8Array; readonly to: Uint8Array }, snapshot: Snapshot) {
-    return scanRange(this.#database, { ...range, columnFamily: this.#columnFamily, snapshot });
+  /** What is to be loaded into memory, chunk by chunk, each when there is room for it. */
+  async *#scan(range: { readonly from: Uint8Array; readonly to: Uint8Array }, snapshot: Snapshot) {
+    for await (const chunk of scanRange(this.#database, { ...range, columnFamily: this.#columnFamily, snapshot })) {
+      await this.#assertLoadable(chunk.data.byteLength);
+      yield chunk;
+    }
   }
 
   get #kinds(): readonly number[] {

@@ -11,6 +11,9 @@ const BACKGROUND = 0.95;
 /** What a byte of a write takes in the end, and while it is written: batch, log, memtable, data, postings, graph. */
 const COST_TIMES = 4;
 
+/** What a stored byte takes in memory: data, and beside it keys, postings and the graph. */
+const LOADED_TIMES = 1.3;
+
 const LOOK_WHEN_FULL_MS = 1_000;
 const RETRY_MS = 2_000;
 
@@ -25,6 +28,9 @@ export class MemoryGuard {
   readonly process: ProcessMemory;
   readonly #onChange: (problem: QuiverError | undefined) => void;
   #held = 0;
+  /** By loads, whose bytes are counted twice towards their end: only other loads wait for them. */
+  #heldByLoads = 0;
+  #loadEnded = Promise.withResolvers<void>();
   #problem: QuiverError | undefined;
   #timer: NodeJS.Timeout | undefined;
 
@@ -35,12 +41,12 @@ export class MemoryGuard {
   }
 
   /**
-   * Collects garbage when a write of so many bytes would be refused because of it. Undefined when there is room, so that
-   * nobody has to wait.
+   * Collects garbage when a write of so many bytes would be refused because of it. Undefined when there is room, or when
+   * memory is known to be full: then nobody has to wait.
    */
   makeRoom(bytes: number): Promise<void> | undefined {
-    if (!this.#problem && this.#fits(COST_TIMES * bytes, HIGH)) return undefined;
-    return this.process.reclaim();
+    if (this.#problem || this.#fits(COST_TIMES * bytes, HIGH)) return undefined;
+    return this.process.reclaimInTurn();
   }
 
   /** Throws MEMORY_FULL when a batch of so many bytes may not be written now; holds room for it otherwise. */
@@ -48,6 +54,7 @@ export class MemoryGuard {
     const cost = COST_TIMES * bytes;
     if (this.#problem || !this.#fits(cost, HIGH)) {
       const refusal = this.#refusal(cost);
+      void this.process.reclaim();
       if (!this.#problem && !this.#fits(0, HIGH)) this.#turn(refusal);
       throw refusal;
     }
@@ -67,10 +74,34 @@ export class MemoryGuard {
     return this.#fits(bytes, BACKGROUND);
   }
 
+  /**
+   * Holds room for the index whose store has so many bytes, until it is loaded. Waits for others that are being loaded;
+   * throws MEMORY_FULL when there is no room after them either.
+   */
+  async holdForLoad(stored: number): Promise<ReleaseRoom> {
+    const bytes = LOADED_TIMES * stored;
+    while (!this.#fits(bytes + this.#heldByLoads, BACKGROUND)) {
+      if (this.#heldByLoads > 0) await this.#loadEnded.promise;
+      else {
+        await this.assertLoadable(bytes);
+        break;
+      }
+    }
+    this.#heldByLoads += bytes;
+    let isHeld = true;
+    return () => {
+      if (!isHeld) return;
+      isHeld = false;
+      this.#heldByLoads -= bytes;
+      this.#loadEnded.resolve();
+      this.#loadEnded = Promise.withResolvers();
+    };
+  }
+
   /** Resolves once so many bytes of what is stored may be loaded. Throws MEMORY_FULL when they do not fit. */
   async assertLoadable(bytes: number): Promise<void> {
     if (this.#fits(bytes, BACKGROUND)) return;
-    await this.process.reclaim();
+    await this.process.reclaimInTurn();
     if (!this.#fits(bytes, BACKGROUND)) throw this.#refusal(bytes);
   }
 

@@ -1,4 +1,5 @@
 import { totalmem } from "node:os";
+import { setTimeout } from "node:timers/promises";
 import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { addon } from "../../../../native/addon.ts";
@@ -18,8 +19,10 @@ const LOOK_MS = 50;
 const LOOK_BYTES = 1024 * 1024;
 
 /** Memory is reclaimed again after so long at the earliest, and so many times as long as it took the last time. */
-const RECLAIM_PAUSE_MS = 1_000;
-const RECLAIM_PAUSE_TIMES = 10;
+const RECLAIM_PAUSE_MS = 500;
+const RECLAIM_PAUSE_TIMES = 4;
+
+const RECLAIM_WAIT_MAX_MS = 5_000;
 
 /** Of the limit: above it garbage is collected before anything is refused, when there may be so much of it. */
 const RECLAIM_SHARE = 0.75;
@@ -95,6 +98,15 @@ export class ProcessMemory {
   /** Whether so many bytes more stay below the limit. */
   hasRoomFor(bytes: number): boolean {
     return this.resident + bytes <= this.limit;
+  }
+
+  /** The same, once it is time for it: so that whoever waits really sees what can be freed. */
+  async reclaimInTurn(): Promise<void> {
+    // What is under way may have begun before garbage of the caller was garbage.
+    await this.#reclaiming;
+    const waitMs = this.#reclaimAfter - performance.now();
+    if (waitMs > 0) await setTimeout(Math.min(waitMs, RECLAIM_WAIT_MAX_MS), undefined, { ref: false });
+    await this.reclaim();
   }
 
   /** Frees what is not used any more; joins what is under way, and does nothing so soon after the last time. */

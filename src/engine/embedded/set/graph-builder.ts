@@ -1,5 +1,7 @@
+import { setTimeout } from "node:timers/promises";
 import { QuiverError } from "../../../errors.ts";
 import { failpoint } from "../../../failpoints.ts";
+import type { MemoryGuard } from "../memory/memory-guard.ts";
 import type { Partition } from "../partition.ts";
 import { SetRebuilder } from "./set-rebuilder.ts";
 import type { SetSaver } from "./set-saver.ts";
@@ -7,8 +9,13 @@ import type { SetSaver } from "./set-saver.ts";
 /** Vectors moved before the next partition gets its turn. */
 const TURN_VECTORS = 2_000;
 
-/** Bytes of vectors in one unindexed tail above which puts wait: a scan of them takes some 50 ms on two cores. */
+/** Bytes of vectors in all unindexed tails above which puts wait: a scan of them takes some 50 ms on two cores. */
 const TAIL_BYTES_MAX = 1024 ** 3;
+/** The same as a share of what the process may hold. */
+const TAIL_SHARE = 1 / 8;
+/** What a turn takes beside the vectors that it moves, and how long a build waits when that is not there. */
+const TURN_BYTES = 4 * 1024 * 1024;
+const MEMORY_WAIT_MS = 1_000;
 const ROOM_WAIT_MS = 5_000;
 
 /** Builds the graphs of all partitions in the background, one at a time, each on all cores, in turns. */
@@ -17,6 +24,9 @@ export class GraphBuilder {
   readonly #onError: (error: unknown, partition: Partition) => void;
   readonly #rebuilder: SetRebuilder;
   readonly #saver: SetSaver;
+  readonly #memory: MemoryGuard;
+  readonly #tailBytesMax: number;
+  readonly #closing = new AbortController();
   #running: Promise<void> | undefined;
   #turn = Promise.withResolvers<void>();
   #closed = false;
@@ -25,10 +35,15 @@ export class GraphBuilder {
    * `saver` hears of every partition whose graph or vectors have changed, `onError` of a graph that cannot be built: its
    * vectors stay in the unindexed tail, answers stay right.
    */
-  constructor(saver: SetSaver, onError: (error: unknown, partition: Partition) => void) {
+  constructor(
+    { saver, memory }: { readonly saver: SetSaver; readonly memory: MemoryGuard },
+    onError: (error: unknown, partition: Partition) => void,
+  ) {
     this.#saver = saver;
+    this.#memory = memory;
+    this.#tailBytesMax = Math.min(TAIL_BYTES_MAX, memory.process.limit * TAIL_SHARE);
     this.#onError = onError;
-    this.#rebuilder = new SetRebuilder((partition) => this.notice(partition), onError);
+    this.#rebuilder = new SetRebuilder(memory, (partition) => this.notice(partition), onError);
   }
 
   /** Looks at a partition whose vectors have changed. */
@@ -41,8 +56,8 @@ export class GraphBuilder {
   }
 
   /**
-   * Back-pressure: waits while the unindexed tail of a partition is too long for exact scans, and throws INGEST_BACKLOG
-   * when building does not catch up in time.
+   * Back-pressure: waits while the unindexed tails are too long for exact scans, and throws INGEST_BACKLOG when building
+   * does not catch up in time.
    */
   async waitForRoom(partition: Partition): Promise<void> {
     if (this.#hasRoom(partition)) return;
@@ -66,16 +81,22 @@ export class GraphBuilder {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#closing.abort();
     this.#waiting.clear();
     await Promise.all([this.#running, this.#rebuilder.close()]);
   }
 
   #hasRoom(partition: Partition): boolean {
-    return this.#closed || !this.#waiting.has(partition) || partition.tailBytes <= TAIL_BYTES_MAX;
+    if (this.#closed || !this.#waiting.has(partition)) return true;
+    return this.#waiting.values().reduce((sum, { tailBytes }) => sum + tailBytes, 0) <= this.#tailBytesMax;
   }
 
   async #run(): Promise<void> {
     for (let partition = this.#next(); partition; partition = this.#next()) {
+      if (!this.#memory.hasRoomFor(TURN_BYTES)) {
+        await setTimeout(MEMORY_WAIT_MS, undefined, { signal: this.#closing.signal }).catch(() => {});
+        continue;
+      }
       try {
         failpoint("before-graph");
         await partition.buildGraph(TURN_VECTORS);

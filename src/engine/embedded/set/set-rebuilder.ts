@@ -1,3 +1,4 @@
+import type { MemoryGuard } from "../memory/memory-guard.ts";
 import type { Partition } from "../partition.ts";
 
 /** How long a partition whose rebuild has failed waits for the next one; twice as long after each failure. */
@@ -14,13 +15,19 @@ interface Failures {
 export class SetRebuilder {
   readonly #waiting = new Set<Partition>();
   readonly #failures = new WeakMap<Partition, Failures>();
+  readonly #memory: MemoryGuard;
   readonly #onLoaded: (partition: Partition) => void;
   readonly #onError: (error: unknown, partition: Partition) => void;
   #running: Promise<void> | undefined;
   #closed = false;
 
-  /** `onLoaded` hears of a new set, whose graph is still to be built; `onError` of one that could not be loaded. */
-  constructor(onLoaded: (partition: Partition) => void, onError: (error: unknown, partition: Partition) => void) {
+  /** `memory` tells whether there is room for a second set; `onLoaded` hears of a new set, whose graph is still to be built; `onError` of one that could not be loaded. */
+  constructor(
+    memory: MemoryGuard,
+    onLoaded: (partition: Partition) => void,
+    onError: (error: unknown, partition: Partition) => void,
+  ) {
+    this.#memory = memory;
     this.#onLoaded = onLoaded;
     this.#onError = onError;
   }
@@ -29,6 +36,7 @@ export class SetRebuilder {
   notice(partition: Partition): void {
     if (this.#closed || !partition.wantsRebuild) return;
     if (performance.now() < (this.#failures.get(partition)?.retryAt ?? 0)) return;
+    if (!this.#memory.hasRoomFor(partition.set.liveMemory)) return;
     this.#waiting.add(partition);
     this.#running ??= this.#run();
   }

@@ -216,6 +216,12 @@ export class VectorSet {
     };
   }
 
+  /** Bytes of memory that a new set of its live vectors takes, about. */
+  get liveMemory(): number {
+    const { vectors, graph, keys, metadata } = this.memory;
+    return ((vectors + graph + keys + metadata) * this.size) / Math.max(1, this.#keys.length);
+  }
+
   /** Ordinals of vectors that were deleted or overwritten. */
   get dead(): number {
     return this.#keys.length - this.size;
