@@ -410,6 +410,27 @@ export function engineSuite(name: string, open: OpenEngine): void {
       );
     }
   });
+
+  test(`${name}: of writes side by side over one version one succeeds`, async (t) => {
+    const { engine } = await open(t);
+    await createBucket(engine, "b");
+    await engine.createIndex(index("b", "i", { dimension: 1, distanceMetric: "euclidean" }));
+    let version = 0;
+    for (let round = 0; round < 5; round++) {
+      const ifVersion = version;
+      const writes = await Promise.allSettled(
+        Array.from({ length: 10 }, (_, i) =>
+          engine.putVectors(partition("b", "i"), [{ ...vector("k", [i]), ifVersion }]),
+        ),
+      );
+      const [done, ...others] = writes.filter((write) => write.status === "fulfilled");
+      assert.ok(done);
+      assert.deepEqual(others, []);
+      const reasons = writes.flatMap((write) => (write.status === "rejected" ? [write.reason.reason] : []));
+      assert.deepEqual(reasons, Array(9).fill("VERSION_MISMATCH"));
+      version = done.value.lsn;
+    }
+  });
 }
 
 const nothing = { data: false, metadata: false };
