@@ -425,7 +425,7 @@ test("damaged files are refused, whatever and wherever the damage", async (t) =>
     const complaints: string[] = [];
     const options = { path: place.path, onUnusable: (message: string) => void complaints.push(message) };
     const saved = await openSavedGraphs(options, { columnFamilies: new Set([family]), lsn: Number.MAX_SAFE_INTEGER });
-    const loaded = await saved(family).load("", settings);
+    const loaded = await saved(family).load("", settings, async () => {});
     loaded?.set.dispose();
     return { isUsed: loaded !== undefined, complaints };
   };

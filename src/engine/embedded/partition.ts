@@ -110,10 +110,10 @@ export class Partition {
 
   /**
    * Puts the set of the saved graph in the place of the first one, when there is one that can be used. It has no metadata
-   * and no sparse values yet; `discardSaved` takes it away again.
+   * and no sparse values yet; `discardSaved` takes it away again. `assertLoadable` refuses so many bytes more of memory.
    */
-  async restore(): Promise<SetRestorer | undefined> {
-    const saved = await this.#saved.load(this.namespace, this.#settings());
+  async restore(assertLoadable: (bytes: number) => Promise<void>): Promise<SetRestorer | undefined> {
+    const saved = await this.#saved.load(this.namespace, this.#settings(), assertLoadable);
     if (!saved) return undefined;
     if (this.#disposed) {
       saved.set.dispose();

@@ -93,7 +93,7 @@ export class Partitions {
   }
 
   async #restorePartition(partition: Partition, isCancelled: () => boolean): Promise<boolean> {
-    const restorer = await partition.restore();
+    const restorer = await partition.restore(this.#records.assertLoadable);
     if (!restorer) return false;
     try {
       await this.#records.restore(partition.namespace, restorer, isCancelled);

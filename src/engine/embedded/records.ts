@@ -59,9 +59,9 @@ export class Records {
   readonly #columnFamily: number;
   /** Only then a vector may have a sparse record, or no data record. */
   readonly #allowsSparse: boolean;
-  readonly #assertLoadable: (bytes: number) => Promise<void>;
+  /** Refuses to load so many bytes more into memory. */
+  readonly assertLoadable: (bytes: number) => Promise<void>;
 
-  /** `assertLoadable` refuses to load so many bytes more into memory. */
   constructor(
     database: Database,
     columnFamily: number,
@@ -70,7 +70,7 @@ export class Records {
     this.#database = database;
     this.#columnFamily = columnFamily;
     this.#allowsSparse = options.allowsSparse;
-    this.#assertLoadable = options.assertLoadable;
+    this.assertLoadable = options.assertLoadable;
   }
 
   /** `replaces`: the key may have records, of which those must go that the vector has not. */
@@ -269,7 +269,7 @@ export class Records {
   /** What is to be loaded into memory, chunk by chunk, each when there is room for it. */
   async *#scan(range: { readonly from: Uint8Array; readonly to: Uint8Array }, snapshot: Snapshot) {
     for await (const chunk of scanRange(this.#database, { ...range, columnFamily: this.#columnFamily, snapshot })) {
-      await this.#assertLoadable(chunk.data.byteLength);
+      await this.assertLoadable(chunk.data.byteLength);
       yield chunk;
     }
   }

@@ -14,6 +14,7 @@ import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import { type Graph, loadGraph } from "../../../../native/hnsw.ts";
+import { QuiverError } from "../../../errors.ts";
 import { failpoint } from "../../../failpoints.ts";
 import { countBits } from "../../../filter/bitmap.ts";
 import { type KeyFileHeader, readKeyFileHeader, readKeyTable, UnusableGraph, writeKeyFile } from "./key-file.ts";
@@ -57,13 +58,19 @@ export class SavedGraphs {
 
   /**
    * The saved set of a namespace, still without metadata and sparse values, and the lsn of its moment. Undefined when
-   * there is none that can be used; the files of one that cannot are removed.
+   * there is none that can be used; the files of one that cannot are removed. Rejects as `assertLoadable` does, which
+   * refuses to load so many bytes into memory.
    */
-  async load(namespace: string, options: VectorSetOptions): Promise<{ set: VectorSet; lsn: number } | undefined> {
+  async load(
+    namespace: string,
+    options: VectorSetOptions,
+    assertLoadable: (bytes: number) => Promise<void>,
+  ): Promise<{ set: VectorSet; lsn: number } | undefined> {
     if (!this.has(namespace)) return undefined;
     try {
-      return await this.#load(namespace, options);
+      return await this.#load(namespace, options, assertLoadable);
     } catch (error) {
+      if (error instanceof QuiverError) throw error;
       await this.discard(namespace, error);
       return undefined;
     }
@@ -158,11 +165,16 @@ export class SavedGraphs {
     }
   }
 
-  async #load(namespace: string, options: VectorSetOptions) {
+  async #load(
+    namespace: string,
+    options: VectorSetOptions,
+    assertLoadable: (bytes: number) => Promise<void>,
+  ): Promise<{ set: VectorSet; lsn: number }> {
     return withFile(this.#keyPathOf(namespace), "r", async (file) => {
       const keyFile = await readKeyFileHeader(file);
       const { header } = keyFile;
       this.#assertFits(namespace, header, options);
+      await assertLoadable(header.graph.bytes + (await file.stat()).size);
       const loading = this.#loadGraph(header, options);
       // Heard of below, unless reading the keys fails before.
       loading.catch(() => {});
