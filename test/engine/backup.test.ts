@@ -235,10 +235,14 @@ test("a backup is restored into an empty or absent directory only", async (t) =>
   await assert.rejects(restoreBackup(path, join(used, "a", "b")), { reason: "INVALID_FIELD" });
   await assert.rejects(restoreBackup(used, join(used, "new")), { reason: "CORRUPTION", message: /is no backup/ });
   const leftOver = temporaryDirectory();
-  mkdirSync(join(leftOver, "restore.tmp"));
-  writeFileSync(join(leftOver, "restore.tmp", "CURRENT"), "half");
+  mkdirSync(join(leftOver, "restore.log"));
+  writeFileSync(join(leftOver, "restore.log", "CURRENT"), "half");
+  await assert.rejects(openEmbeddedEngine({ path: leftOver, onBackgroundError: () => {} }), {
+    reason: "CORRUPTION",
+    message: /CURRENT is missing/,
+  });
   await restoreBackup(path, leftOver);
-  assert.ok(!existsSync(join(leftOver, "restore.tmp")));
+  assert.ok(!existsSync(join(leftOver, "restore.log")));
   const { engine: again } = await open(t, leftOver);
   assert.deepEqual(await contentOf(again), await contentOf(engine));
 });

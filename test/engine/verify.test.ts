@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { globSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { openDatabase } from "../../native/rocksdb.ts";
@@ -17,6 +17,7 @@ import type {
 import { QuiverError } from "../../src/errors.ts";
 import { Random } from "../support/random.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { until } from "../support/until.ts";
 
 const DIMENSION = 8;
 const NEVER = new AbortController().signal;
@@ -151,6 +152,33 @@ test("one flipped bit of a table, of the manifest or of CURRENT is found, and it
       `${file}: ${messagesOf(damaged)}`,
     );
     assert.ok(damaged.problems.every(({ error }) => error.reason === "CORRUPTION"));
+  }
+  assert.deepEqual(messagesOf(await verify(engine)), []);
+});
+
+test("one flipped bit of a saved graph is found", async (t) => {
+  const { engine: before, path, random } = await filled(t, { count: 5_200 });
+  await until(() => before.indexStates().every(({ state }) => state === "ready"));
+  await before.close();
+  const engine = await open(t, path);
+  await until(() => engine.indexStates().every(({ state }) => state === "ready"));
+  const intact = await verify(engine);
+  assert.deepEqual(messagesOf(intact), []);
+  const files = globSync(["graphs/*/*.graph", "graphs/*/*.keys"], { cwd: path });
+  assert.equal(files.length, METRICS.length * 2 * 2);
+  assert.ok(intact.files > files.length);
+  for (const file of files) {
+    const whole = readFileSync(join(path, file));
+    flipBit(random, join(path, file));
+    const damaged = await verify(engine);
+    writeFileSync(join(path, file), whole);
+    assert.equal(damaged.problems.length, 1, `${file}: ${messagesOf(damaged)}`);
+    // Both files of a graph are told of by the name of the one with the keys, which begins alike.
+    assert.equal(
+      damaged.problems[0]?.file?.replace(/\.keys$/, ""),
+      file.replace(/\.keys$|(?<=[0-9a-f]{32})-[^/]*\.graph$/, ""),
+    );
+    assert.equal(damaged.problems[0]?.index?.bucket, "b");
   }
   assert.deepEqual(messagesOf(await verify(engine)), []);
 });

@@ -533,7 +533,7 @@ export type VerifyStorageResponse = Message<"quiver.v1.VerifyStorageResponse"> &
   bytes: bigint;
 
   /**
-   * How many vectors were decoded and compared with the counts in the catalog.
+   * How many vectors were decoded and compared with those that queries search.
    *
    * @generated from field: uint64 vector_count = 5;
    */
@@ -1121,7 +1121,8 @@ export const AdminService: GenService<{
    * Makes a backup of everything while the server runs, and answers when it is complete and verified: it holds every
    * write that was acknowledged before the call. One at a time: a later call waits. When the call or the server ends
    * before it is complete, nothing of it stays. Fails with INVALID_ARGUMENT, INVALID_FIELD; with RESOURCE_EXHAUSTED,
-   * DISK_FULL; with DATA_LOSS, CORRUPTION.
+   * DISK_FULL; with DATA_LOSS, CORRUPTION, when what would be copied is damaged; after a storage fault with UNAVAILABLE,
+   * STORAGE_READ_ONLY.
    *
    * @generated from rpc quiver.v1.AdminService.CreateBackup
    */
@@ -1143,8 +1144,10 @@ export const AdminService: GenService<{
   },
   /**
    * Reads everything that is stored, compares every checksum, and answers what is wrong; takes as long as reading the
-   * disk. Damage is an answer, not a failure. Fails with NOT_FOUND: BUCKET_NOT_FOUND or INDEX_NOT_FOUND; with
-   * DEADLINE_EXCEEDED.
+   * disk. Other calls go on meanwhile; of two verifications the later waits. Damage is an answer, not a failure. Fails with
+   * INVALID_ARGUMENT, INVALID_FIELD; with NOT_FOUND: BUCKET_NOT_FOUND or INDEX_NOT_FOUND; with DEADLINE_EXCEEDED; with
+   * RESOURCE_EXHAUSTED, DISK_FULL, when there is no room for a checkpoint; after a storage fault with UNAVAILABLE,
+   * STORAGE_READ_ONLY.
    *
    * @generated from rpc quiver.v1.AdminService.VerifyStorage
    */

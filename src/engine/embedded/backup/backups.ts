@@ -19,6 +19,7 @@ import {
   readManifest,
   renderManifest,
 } from "./manifest.ts";
+import { UNFINISHED } from "./restore.ts";
 
 export interface BackupsOptions {
   readonly store: Store;
@@ -47,9 +48,10 @@ export class Backups {
     this.#options = options;
   }
 
-  /** Removes what a crash left in the middle of a backup. */
+  /** Removes what a crash left in the middle of a backup, or at the very end of a restore. */
   async removeLeftOvers(): Promise<void> {
     await removeCheckpoints(this.#options.data);
+    await remove(join(this.#options.data, UNFINISHED));
     for (const name of await this.#names(LEFT_OVER)) await remove(join(this.#options.directory, name));
   }
 

@@ -5,8 +5,11 @@ import { copyFile, type FileSum, fileFailed, remove, sumFile, syncDirectory } fr
 import { readHeaderOf } from "./header.ts";
 import { bytesOf, DATA, type Manifest, type ManifestFile, readManifest } from "./manifest.ts";
 
-/** Where the files are until all of them are right. */
-const UNFINISHED = "restore.tmp";
+/**
+ * Where the files are until all of them are right, in the data directory. By its ending it is taken for a file of a
+ * database that has lost its CURRENT: a server that is started there meanwhile refuses instead of making a new one.
+ */
+export const UNFINISHED = "restore.log";
 
 /** What is not ours in a directory that is empty otherwise: the root of a file system has it. */
 const NOT_OURS = "lost+found";
@@ -120,8 +123,6 @@ async function assertRoom(data: string, bytes: number): Promise<void> {
 /** Moves the files to their place. The last one is what makes them a database: after a crash before it, nothing opens. */
 async function show(unfinished: string, data: string): Promise<void> {
   const names = (await readdir(unfinished)).filter((name) => name !== LAST);
-  // A log file first: while there is one and CURRENT is not there, a server refuses to start.
-  names.sort((a, b) => Number(b.endsWith(".log")) - Number(a.endsWith(".log")));
   for (const name of names) await rename(join(unfinished, name), join(data, name));
   await syncDirectory(data);
   await rename(join(unfinished, LAST), join(data, LAST));
