@@ -30,13 +30,16 @@ async function open(t: Pick<TestContext, "after">, path: string): Promise<Engine
 }
 
 /** An engine with an index of each metric in bucket "b", each with two namespaces. */
-async function filled(t: TestContext, { count = 200 } = {}): Promise<{ engine: Engine; path: string; random: Random }> {
+async function filled(
+  t: TestContext,
+  { count = 200, metrics = METRICS }: { readonly count?: number; readonly metrics?: readonly DistanceMetric[] } = {},
+): Promise<{ engine: Engine; path: string; random: Random }> {
   const path = temporaryDirectory();
   const engine = await open(t, path);
   const random = new Random();
   t.diagnostic(`seed ${random.seed}`);
   await engine.createBucket({ name: "b", createdAt: 1, tags: {} });
-  for (const distanceMetric of METRICS) {
+  for (const distanceMetric of metrics) {
     const settings = { nonFilterableMetadataKeys: [], m: 16, efConstruction: 50, deletionProtection: false, tags: {} };
     await engine.createIndex({
       bucket: "b",
@@ -157,7 +160,7 @@ test("one flipped bit of a table, of the manifest or of CURRENT is found, and it
 });
 
 test("one flipped bit of a saved graph is found", async (t) => {
-  const { engine: before, path, random } = await filled(t, { count: 5_200 });
+  const { engine: before, path, random } = await filled(t, { count: 5_200, metrics: ["cosine"] });
   await until(() => before.indexStates().every(({ state }) => state === "ready"));
   await before.close();
   const engine = await open(t, path);
@@ -165,7 +168,7 @@ test("one flipped bit of a saved graph is found", async (t) => {
   const intact = await verify(engine);
   assert.deepEqual(messagesOf(intact), []);
   const files = globSync(["graphs/*/*.graph", "graphs/*/*.keys"], { cwd: path });
-  assert.equal(files.length, METRICS.length * 2 * 2);
+  assert.equal(files.length, 2 * 2);
   assert.ok(intact.files > files.length);
   for (const file of files) {
     const whole = readFileSync(join(path, file));
