@@ -105,7 +105,7 @@ export class ProcessMemory {
     // What is under way may have begun before garbage of the caller was garbage.
     await this.#reclaiming;
     const waitMs = this.#reclaimAfter - performance.now();
-    if (waitMs > 0) await setTimeout(Math.min(waitMs, RECLAIM_WAIT_MAX_MS), undefined, { ref: false });
+    if (waitMs > 0) await setTimeout(Math.min(waitMs, RECLAIM_WAIT_MAX_MS));
     await this.reclaim();
   }
 
