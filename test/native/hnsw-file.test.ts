@@ -78,6 +78,19 @@ test("An empty graph, a tail alone and nodes alone are saved and loaded", async 
   }
 });
 
+test("A graph that is disposed ends its save early, and leaves no file", async (t) => {
+  const random = new Random();
+  t.diagnostic(`seed ${random.seed}`);
+  const directory = temporaryDirectory();
+  const large = createGraph({ dimension: 1_000, metric: "euclidean" });
+  const count = 20_000;
+  large.add(Uint32Array.from(sequence(count)), new Float32Array(count * 1_000).fill(random.next()));
+  const saving = large.save(join(directory, "graph"));
+  large.dispose();
+  await assert.rejects(saving, coded("DISPOSED"));
+  assert.deepEqual(readdirSync(directory), []);
+});
+
 test("The file holds the vectors of the moment of the call, whatever is added, removed or built meanwhile", async (t) => {
   const { graph, queries, directory } = await mixed(t);
   const copyPath = join(directory, "copy");
