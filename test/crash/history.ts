@@ -99,10 +99,10 @@ export class History {
     const put = () => clients.vectors.putVectors(request, { timeoutMs: CALL_MS_MAX });
     const record = (outcome: Outcome<{ lsn: bigint }>): [string, RegisterOperation][] => {
       this.#noteOutcome(key, value, outcome);
-      const done = outcome === "lost" ? undefined : outcome !== "refused";
+      const done = outcome === "lost" ? undefined : outcome !== "mismatch";
       return [[key, { kind: "compareAndPut", expected, value, done }]];
     };
-    return this.#call(put, record, "VERSION_MISMATCH");
+    return this.#call(put, record);
   }
 
   async #delete(clients: Clients, key: string): Promise<boolean> {
@@ -147,17 +147,15 @@ export class History {
     });
   }
 
-  /**
-   * Calls and notes what the outcome says of which keys; `refusal` is a reason that is an answer, too. Resolves to false
-   * when the outcome was not seen.
-   */
+  /** Calls and notes what the outcome says of which keys. Resolves to false when the outcome was not seen. */
   async #call<Answer>(
     call: () => Promise<Answer>,
     record: (outcome: Outcome<Answer>) => (readonly [string, RegisterOperation])[],
-    refusal?: Reason,
   ): Promise<boolean> {
     const invoked = ++this.#time;
-    const outcome = await outcomeOf(call(), refusal);
+    const outcome = await outcomeOf(call());
+    // If it did something nevertheless, a read shows a value that nobody has put.
+    if (outcome === "refused") return true;
     const returned = outcome === "lost" ? Number.POSITIVE_INFINITY : ++this.#time;
     for (const [key, operation] of record(outcome)) this.#calls.get(key)?.push({ operation, invoked, returned });
     return outcome !== "lost";
@@ -180,16 +178,17 @@ export class History {
   }
 }
 
-/** "lost": it may have taken effect, or not. */
-type Outcome<Answer> = { readonly answer: Answer } | "refused" | "lost";
+/** "mismatch": its condition does not hold; "refused": it did nothing; "lost": it may have taken effect, or not. */
+type Outcome<Answer> = { readonly answer: Answer } | "mismatch" | "refused" | "lost";
 
-async function outcomeOf<Answer>(call: Promise<Answer>, refusal: Reason | undefined): Promise<Outcome<Answer>> {
+async function outcomeOf<Answer>(call: Promise<Answer>): Promise<Outcome<Answer>> {
   try {
     return { answer: await call };
   } catch (error) {
     if (!(error instanceof ConnectError)) throw error;
     const reason = reasonOf(error) as Reason | undefined;
-    if (reason !== undefined && reason === refusal) return "refused";
+    if (reason === "VERSION_MISMATCH") return "mismatch";
+    if (reason === "OVERLOADED") return "refused";
     if (reason === undefined || UNKNOWN.has(REASONS[reason])) return "lost";
     throw error;
   }

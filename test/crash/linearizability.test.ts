@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
+import { createGrpcTransport } from "@connectrpc/connect-node";
 import { DataType, DistanceMetric } from "../../gen/quiver/v1/resources_pb.ts";
 import type { GetVectorsResponse, PutVectorsResponse } from "../../gen/quiver/v1/vector_service_pb.ts";
-import { type Clients, createClients, PROTOCOLS } from "../support/protocols.ts";
+import { patientTransport } from "../support/patient.ts";
+import { type Clients, createClients } from "../support/protocols.ts";
 import { Random } from "../support/random.ts";
 import { rounds } from "../support/rounds.ts";
 import { ServerProcess } from "../support/server.ts";
@@ -99,7 +101,7 @@ class Histories {
   }
 
   async begin(): Promise<void> {
-    const clients = await this.#connect();
+    const clients = await this.#connectPatiently();
     await clients.buckets.createVectorBucket({ vectorBucketName: INDEX.vectorBucketName });
     const dataType = DataType.FLOAT32;
     await clients.indexes.createIndex({ ...INDEX, dataType, dimension: 2, distanceMetric: DistanceMetric.EUCLIDEAN });
@@ -108,14 +110,14 @@ class Histories {
   /** Makes so many side by side, with one kill and some pauses in the middle of them, and judges them. */
   async make(count: number): Promise<void> {
     const places = Array.from({ length: count }, () => ({ ...INDEX, namespace: `h${this.made++}` }));
-    const admin = await this.#connect();
+    const admin = await this.#connectPatiently();
     await Promise.all(places.map((place) => admin.namespaces.createNamespace(place)));
     const histories = places.map((place) => new History(place, this.#random));
     this.#calls = 0;
     this.#marks.clear();
     const running = histories.flatMap((history) => Array.from({ length: CLIENTS }, () => this.#callAll(history)));
     await Promise.all([...running, this.#disturb(running.length * CALLS)]);
-    const clients = await this.#connect();
+    const clients = await this.#connectPatiently();
     await Promise.all(histories.map((history) => history.finish(clients)));
     for (const history of histories) {
       history.assertLinearizable();
@@ -158,9 +160,16 @@ class Histories {
   }
 
   async #connect(): Promise<Clients> {
+    return this.#tamper(createClients(createGrpcTransport({ baseUrl: await this.#url() })));
+  }
+
+  async #connectPatiently(): Promise<Clients> {
+    return this.#tamper(createClients(patientTransport(await this.#url())));
+  }
+
+  async #url(): Promise<string> {
     this.#server ??= ServerProcess.start(this.#data);
-    const { url } = await this.#server;
-    return this.#tamper(createClients((PROTOCOLS.gRPC as (typeof PROTOCOLS)[string])(url)));
+    return (await this.#server).url;
   }
 }
 

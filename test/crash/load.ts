@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { ConnectError } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
 import { DataType } from "../../gen/quiver/v1/resources_pb.ts";
 import { REASONS, type Reason } from "../../src/errors.ts";
 import { reasonOf } from "../model/operation.ts";
-import { type Clients, createClients, PROTOCOLS } from "../support/protocols.ts";
+import { patientTransport } from "../support/patient.ts";
+import { type Clients, createClients } from "../support/protocols.ts";
 import { Random } from "../support/random.ts";
 import { type Answer, type Operation, randomOperation } from "./load-operations.ts";
 import { readAll } from "./load-reads.ts";
@@ -69,7 +71,7 @@ export class Load {
 
   /** Creates what the clients share, in an empty server. */
   async prepare(url: string): Promise<void> {
-    const clients = this.#connect(url);
+    const clients = this.#connectPatiently(url);
     await clients.buckets.createVectorBucket({ vectorBucketName: BUCKET });
     await clients.indexes.createIndex({
       vectorBucketName: BUCKET,
@@ -101,7 +103,7 @@ export class Load {
   /** Calls what had no outcome again, for about half of such clients: that must be harmless. Before `compare`. */
   async retry(url: string): Promise<void> {
     const { random } = this.#options;
-    for (const client of this.#clients) if (random.below(2) === 0) await client.retry(this.#connect(url));
+    for (const client of this.#clients) if (random.below(2) === 0) await client.retry(this.#connectPatiently(url));
   }
 
   /**
@@ -132,7 +134,7 @@ export class Load {
   }
 
   async #read(url: string) {
-    const { lsns, places } = await readAll(this.#connect(url));
+    const { lsns, places } = await readAll(this.#connectPatiently(url));
     assertNothingElse(this.#clients.length, places);
     for (const client of this.#clients) client.check(foundOf(client.id, places), lsns);
     return places;
@@ -140,7 +142,14 @@ export class Load {
 
   /** Every client has a connection of its own. */
   #connect(url: string): Clients {
-    const clients = createClients((PROTOCOLS.gRPC as (typeof PROTOCOLS)[string])(url));
+    return this.#tamper(createClients(createGrpcTransport({ baseUrl: url })));
+  }
+
+  #connectPatiently(url: string): Clients {
+    return this.#tamper(createClients(patientTransport(url)));
+  }
+
+  #tamper(clients: Clients): Clients {
     return this.#options.tamper?.(clients) ?? clients;
   }
 }
