@@ -70,7 +70,9 @@ test("data that has lost what was acknowledged is refused, untouched, until the 
   await engine.close();
   cpSync(join(path, "ACKNOWLEDGED"), join(older, "ACKNOWLEDGED"));
   const before = contentOf(older);
-  const message = new RegExp(`lsn ${lsn} .*lsn ${lsn - 1} .*restore a backup; to accept the loss delete .*ACKNOWLEDGED`);
+  const message = new RegExp(
+    `lsn ${lsn} .*lsn ${lsn - 1} .*restore a backup; to accept the loss delete .*ACKNOWLEDGED`,
+  );
   await assert.rejects(open(older), { reason: "CORRUPTION", code: "DATA_LOSS", message });
   assert.deepEqual(contentOf(older), before);
 
@@ -92,6 +94,24 @@ test("a deleted log is refused, and so is a directory that has lost all but its 
   for (const name of files) if (name !== "ACKNOWLEDGED") rmSync(join(path, name), { recursive: true, force: true });
   await assert.rejects(open(path), { reason: "CORRUPTION", message: /only those up to lsn 0 are there/ });
   assert.deepEqual(filesOf(path, /^CURRENT$/), []);
+});
+
+test("a manifest that is shorter than it was is refused, though all of it can be read", async (t) => {
+  const path = await stored();
+  const engine = await open(path);
+  await engine.close();
+  const [manifest = ""] = filesOf(path, /^MANIFEST-/);
+  const { length } = readFileSync(join(path, manifest));
+  for (const bytes of [length - 1, Math.floor(length / 2)]) {
+    const copy = copyOf(path);
+    truncateSync(join(copy, manifest), bytes);
+    const before = contentOf(copy);
+    const message = new RegExp(`${manifest}" has ${bytes} bytes and had ${length}; restore a backup`);
+    await assert.rejects(open(copy), { reason: "CORRUPTION", message });
+    assert.deepEqual(contentOf(copy), before);
+  }
+  const whole = await open(path);
+  t.after(() => whole.close());
 });
 
 test("one damaged slot of the mark is no matter, two are a refusal that names the file", async (t) => {

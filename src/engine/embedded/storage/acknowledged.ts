@@ -4,12 +4,15 @@
  *
  * Two slots, each at the start of 4 KiB of its own, so that a torn write damages one of them at most; little-endian:
  *
- *     "QUIVERHW" | version u32: 1 | 0 u32 | lsn u64 | CRC-32 u32 of the 24 bytes before
+ *     "QUIVERHW" | version u32: 1 | 0 u32 | lsn u64 | manifest u64 | its bytes u64 | CRC-32 u32 of the 40 bytes before
+ *
+ * The manifest is the number of the store's file MANIFEST-<number>, which only grows: one that is shorter than it was has
+ * lost which tables there are, and with them what was stored, though the last lsn may still be there.
  *
  * They are written in turn, the older one next. The mark is the higher lsn of those that are whole: where the newer one is
  * damaged, the mark is lower than it was, which can hide a loss of the last second, but never refuses what is whole.
  */
-import { type FileHandle, open, readFile, rename } from "node:fs/promises";
+import { type FileHandle, open, readFile, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { QuiverError } from "../../../errors.ts";
@@ -21,26 +24,39 @@ const MAGIC = "QUIVERHW";
 const VERSION = 1;
 const SLOT_BYTES = 4096;
 const SLOTS = [0, 1] as const;
-const CHECKED_BYTES = 24;
+const CHECKED_BYTES = 40;
+
+/** What is known to be durable, all of which only grows. */
+interface Mark {
+  readonly lsn: number;
+  /** The number of the store's manifest, 0 for none, and how long it is. */
+  readonly manifest: number;
+  readonly manifestBytes: number;
+}
+
+const DAMAGED: Mark = { lsn: -1, manifest: 0, manifestBytes: 0 };
 
 export class Acknowledged {
+  readonly #directory: string;
   readonly #file: FileHandle;
-  readonly #lsns: [number, number];
+  readonly #marks: [Mark, Mark];
 
-  private constructor(file: FileHandle, lsns: [number, number]) {
+  private constructor(directory: string, file: FileHandle, marks: [Mark, Mark]) {
+    this.#directory = directory;
     this.#file = file;
-    this.#lsns = lsns;
+    this.#marks = marks;
   }
 
   /** Opens the file in a data directory to write to it; makes it, with this lsn, when there is none. */
   static async open(directory: string, lsn: number): Promise<Acknowledged> {
     const path = join(directory, ACKNOWLEDGED);
-    const lsns = await readSlots(path);
-    if (lsns) return new Acknowledged(await open(path, "r+"), lsns);
+    const marks = await readSlots(path);
+    if (marks) return new Acknowledged(directory, await open(path, "r+"), marks);
+    const mark = { lsn, ...(await syncManifest(directory)) };
     const making = `${path}.new`;
     const file = await open(making, "w+");
     try {
-      await file.write(Buffer.concat([encodeSlot(lsn), encodeSlot(lsn)]), 0, 2 * SLOT_BYTES, 0);
+      await file.write(Buffer.concat([encodeSlot(mark), encodeSlot(mark)]), 0, 2 * SLOT_BYTES, 0);
       await file.sync();
       failpoint("before-create-mark");
       await rename(making, path);
@@ -49,23 +65,27 @@ export class Acknowledged {
       await file.close();
       throw error;
     }
-    return new Acknowledged(file, [lsn, lsn]);
+    return new Acknowledged(directory, file, [mark, mark]);
   }
 
-  get lsn(): number {
-    return Math.max(...this.#lsns);
+  /** Whether writes up to this lsn, or the store's lists of its tables, have gone beyond the mark. */
+  async isBehind(lsn: number): Promise<boolean> {
+    const last = newest(this.#marks);
+    if (lsn > last.lsn) return true;
+    const { manifest, manifestBytes } = await findManifest(this.#directory);
+    return manifest > last.manifest || (manifest === last.manifest && manifestBytes > last.manifestBytes);
   }
 
   /** Raises the mark durably. Not to be called again before it is done, nor after it failed. */
   async raise(lsn: number): Promise<void> {
-    const [first, second] = this.#lsns;
-    const slot = first <= second ? 0 : 1;
+    const slot = newest(this.#marks) === this.#marks[0] ? 1 : 0;
+    const mark = { lsn, ...(await syncManifest(this.#directory)) };
     failpoint("before-mark");
-    await this.#file.write(encodeSlot(lsn), 0, SLOT_BYTES, slot * SLOT_BYTES);
+    await this.#file.write(encodeSlot(mark), 0, SLOT_BYTES, slot * SLOT_BYTES);
     failpoint("after-write-mark");
     await this.#file.datasync();
     failpoint("after-mark");
-    this.#lsns[slot] = lsn;
+    this.#marks[slot] = mark;
   }
 
   async close(): Promise<void> {
@@ -75,16 +95,29 @@ export class Acknowledged {
 
 /** The mark of a data directory; undefined when it has none. Throws CORRUPTION when no slot of it is whole. */
 export async function readAcknowledged(directory: string): Promise<number | undefined> {
-  const lsns = await readSlots(join(directory, ACKNOWLEDGED));
-  return lsns && Math.max(...lsns);
+  const marks = await readSlots(join(directory, ACKNOWLEDGED));
+  return marks && newest(marks).lsn;
+}
+
+/** Throws CORRUPTION when the manifest of a store that is not open is shorter than it was. */
+export async function assertManifestWhole(directory: string): Promise<void> {
+  const marks = await readSlots(join(directory, ACKNOWLEDGED));
+  if (!marks) return;
+  const mark = newest(marks);
+  const { manifest, manifestBytes } = await findManifest(directory);
+  if (mark.manifest !== manifest || mark.manifestBytes <= manifestBytes) return;
+  throw new QuiverError(
+    "CORRUPTION",
+    `Cannot open "${directory}": the file "${manifestName(manifest)}" has ${manifestBytes} bytes and had ${mark.manifestBytes}; restore a backup`,
+  );
 }
 
 /** What is wrong with the file of a data directory, also where it does no harm because the other half is whole. */
 export async function findDamage(directory: string): Promise<string | undefined> {
   try {
-    const lsns = await readSlots(join(directory, ACKNOWLEDGED));
-    if (!lsns) return `The file "${ACKNOWLEDGED}" is missing`;
-    const damaged = lsns.indexOf(-1);
+    const marks = await readSlots(join(directory, ACKNOWLEDGED));
+    if (!marks) return `The file "${ACKNOWLEDGED}" is missing`;
+    const damaged = marks.indexOf(DAMAGED);
     return damaged === -1
       ? undefined
       : `The file "${ACKNOWLEDGED}" is damaged: half ${damaged + 1} of 2 fails its checksum`;
@@ -93,8 +126,14 @@ export async function findDamage(directory: string): Promise<string | undefined>
   }
 }
 
-/** The lsns of the slots, -1 for a damaged one. */
-async function readSlots(path: string): Promise<[number, number] | undefined> {
+function newest([first, second]: readonly [Mark, Mark]): Mark {
+  const ahead =
+    first.lsn - second.lsn || first.manifest - second.manifest || first.manifestBytes - second.manifestBytes;
+  return ahead >= 0 ? first : second;
+}
+
+/** What the slots say; a damaged one is DAMAGED. */
+async function readSlots(path: string): Promise<[Mark, Mark] | undefined> {
   const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return undefined;
     throw new QuiverError("CORRUPTION", `Cannot read "${path}": ${error.message}`, { cause: error });
@@ -107,25 +146,58 @@ async function readSlots(path: string): Promise<[number, number] | undefined> {
       `Both halves of "${path}" are damaged, so that nobody can tell whether writes are lost: restore a backup; to accept what is there delete ${ACKNOWLEDGED}`,
     );
   }
-  return [first ?? -1, second ?? -1];
+  return [first ?? DAMAGED, second ?? DAMAGED];
 }
 
-function encodeSlot(lsn: number): Buffer {
+function encodeSlot({ lsn, manifest, manifestBytes }: Mark): Buffer {
   const slot = Buffer.alloc(SLOT_BYTES);
   slot.write(MAGIC, "latin1");
   slot.writeUInt32LE(VERSION, 8);
   slot.writeBigUInt64LE(BigInt(lsn), 16);
+  slot.writeBigUInt64LE(BigInt(manifest), 24);
+  slot.writeBigUInt64LE(BigInt(manifestBytes), 32);
   slot.writeUInt32LE(crc32(slot.subarray(0, CHECKED_BYTES)), CHECKED_BYTES);
   return slot;
 }
 
-function decodeSlot(slot: Buffer): number | undefined {
+function decodeSlot(slot: Buffer): Mark | undefined {
   const isWhole =
     slot.length >= CHECKED_BYTES + 4 &&
     slot.readUInt32LE(CHECKED_BYTES) === crc32(slot.subarray(0, CHECKED_BYTES)) &&
     slot.toString("latin1", 0, 8) === MAGIC &&
     slot.readUInt32LE(8) === VERSION;
-  return isWhole ? Number(slot.readBigUInt64LE(16)) : undefined;
+  if (!isWhole) return undefined;
+  const [lsn = 0, manifest = 0, manifestBytes = 0] = [16, 24, 32].map((at) => Number(slot.readBigUInt64LE(at)));
+  return { lsn, manifest, manifestBytes };
+}
+
+/** The store's manifest and its length as it is durable: the store syncs what it appends, but maybe not yet. */
+async function syncManifest(directory: string): Promise<Omit<Mark, "lsn">> {
+  const found = await findManifest(directory);
+  if (found.manifest === 0) return found;
+  const file = await open(join(directory, manifestName(found.manifest)), "r");
+  try {
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
+  return found;
+}
+
+/** The manifest that CURRENT names; none when there is no such file: opening the store says what is wrong then. */
+async function findManifest(directory: string): Promise<Omit<Mark, "lsn">> {
+  try {
+    const [, digits] = /^MANIFEST-(\d+)\n$/.exec(await readFile(join(directory, "CURRENT"), "latin1")) ?? [];
+    const manifest = Number(digits ?? 0);
+    if (manifest > 0) return { manifest, manifestBytes: (await stat(join(directory, manifestName(manifest)))).size };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
+  return { manifest: 0, manifestBytes: 0 };
+}
+
+function manifestName(number: number): string {
+  return `MANIFEST-${String(number).padStart(6, "0")}`;
 }
 
 /** Makes the names in a directory durable. */

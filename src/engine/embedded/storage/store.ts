@@ -13,7 +13,7 @@ import { QuiverError, shuttingDown } from "../../../errors.ts";
 import { failpoint } from "../../../failpoints.ts";
 import { decodeU32, decodeU64, encodeU32, encodeU64, FORMAT_KEY, FORMAT_VERSION, LSN_KEY, valueAt } from "../layout.ts";
 import type { MemoryGuard } from "../memory/memory-guard.ts";
-import { ACKNOWLEDGED, Acknowledged, readAcknowledged } from "./acknowledged.ts";
+import { ACKNOWLEDGED, Acknowledged, assertManifestWhole, readAcknowledged } from "./acknowledged.ts";
 import { DiskGuard, type WriteKind } from "./disk-guard.ts";
 import type { HealthReport } from "./health.ts";
 
@@ -195,17 +195,23 @@ export class Store {
     clearInterval(this.#marking);
     this.memory.close();
     await this.#raiseMark();
-    await this.#mark.close();
     await this.disk.close();
     await this.database.close();
+    // What ran in the background may have changed the manifest until now.
+    await this.#raiseMark();
+    await this.#mark.close();
   }
 
   /** A mark that cannot be written is a fault of the storage like any other: what it says could not be trusted later. */
   #raiseMark(): Promise<void> {
     this.#marked = this.#marked.then(async () => {
       const lsn = this.#appliedLsn;
-      if (this.readOnly || lsn <= this.#mark.lsn) return;
-      await this.#mark.raise(lsn).catch((error: unknown) => this.#turnReadOnly(error));
+      if (this.readOnly) return;
+      try {
+        if (await this.#mark.isBehind(lsn)) await this.#mark.raise(lsn);
+      } catch (error) {
+        this.#turnReadOnly(error);
+      }
     });
     return this.#marked;
   }
@@ -319,6 +325,7 @@ function readOnly(cause: unknown): QuiverError {
 /** Refuses a database that must not be opened, before a byte of it changes. */
 async function assertWhole(path: string, { onWarning }: StoreOptions): Promise<void> {
   const marked = await readAcknowledged(path);
+  await assertManifestWhole(path);
   const header = await peekDatabase(path, [FORMAT_KEY, LSN_KEY]).catch((error: StoreError) => {
     if (error.code === "NOT_FOUND") return undefined;
     throw openingFailed(path, error);
