@@ -175,7 +175,7 @@ function decodeSlot(slot: Buffer): Mark | undefined {
 async function syncManifest(directory: string): Promise<Omit<Mark, "lsn">> {
   const found = await findManifest(directory);
   if (found.manifest === 0) return found;
-  const file = await open(join(directory, manifestName(found.manifest)), "r");
+  const file = await open(join(directory, manifestName(found.manifest)), "r+");
   try {
     await file.datasync();
   } finally {
