@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { verifyBackup } from "../engine/embedded/backup/restore.ts";
 import { openEmbeddedEngine } from "../engine/embedded/embedded-engine.ts";
@@ -7,6 +7,9 @@ import { readArguments } from "./arguments.ts";
 import { callServer } from "./call-server.ts";
 import type { Command } from "./command.ts";
 import { EXIT_CODES } from "./exit-codes.ts";
+
+/** Files that a data directory has some of, damaged or not. */
+const STORED = /^CURRENT$|\.(sst|log)$/;
 
 /** What was read, and what is wrong with it: a file, or "", and a sentence. */
 interface Found {
@@ -46,8 +49,10 @@ Reads everything, compares every checksum, and prints what is wrong. Exit code $
 };
 
 async function verifyData(data: string): Promise<Found> {
-  // Opening would make a new one.
-  if (!existsSync(data)) throw new QuiverError("INVALID_FIELD", `There is no directory "${data}"`);
+  // Opening would make a new one where there is none.
+  const names = existsSync(data) ? readdirSync(data) : [];
+  if (!names.some((name) => STORED.test(name)))
+    throw new QuiverError("INVALID_FIELD", `There are no data in "${data}"`);
   const engine = await openEmbeddedEngine({ path: data, onBackgroundError: () => {} }).catch((error: unknown) => {
     if (!(error instanceof QuiverError) || error.reason !== "STORAGE_LOCKED") throw error;
     const hint = "a server uses it: have that one verify it, with --url or AdminService/VerifyStorage";

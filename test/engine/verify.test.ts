@@ -145,7 +145,8 @@ test("one flipped bit of a table, of the manifest or of CURRENT is found, and it
   const current = readFileSync(join(path, "CURRENT"), "latin1").trim();
   for (const file of [...tables, current, "CURRENT"]) {
     const whole = readFileSync(join(path, file));
-    const part = file === "CURRENT" ? { to: whole.length - 1 } : {};
+    // The last bytes of a table hold zeros that nothing reads, CURRENT ends with the end of its line.
+    const part = { to: whole.length - (file.endsWith(".sst") ? 53 : file === "CURRENT" ? 1 : 0) };
     flipBit(random, join(path, file), part);
     const damaged = await verify(engine);
     writeFileSync(join(path, file), whole);
