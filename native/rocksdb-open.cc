@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "rocksdb-log.h"
 #include "rocksdb-read.h"
 
 namespace quiver {
@@ -108,8 +109,6 @@ rocksdb::Options toOptions(const StoreOptions& config) {
   options.bottommost_compression = rocksdb::kDisableCompressionOption;
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
-  options.keep_log_file_num = 4;
-  options.max_log_file_size = size_t{4} << 20;
   rocksdb::BlockBasedTableOptions table;
   table.block_cache = rocksdb::NewLRUCache(config.blockCacheBytes);
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
@@ -192,6 +191,7 @@ void Store::open() {
     assertUnlocked(env, config_.path, doing);
   }
 
+  options_.info_log = openInfoLog(config_.path);
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
   for (const std::string& name : names) descriptors.emplace_back(name, options_);
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
