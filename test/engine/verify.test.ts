@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { globSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { globSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { openDatabase } from "../../native/rocksdb.ts";
@@ -158,6 +158,20 @@ test("one flipped bit of a table, of the manifest or of CURRENT is found, and it
     assert.ok(damaged.problems.every(({ error }) => error.reason === "CORRUPTION"));
   }
   assert.deepEqual(messagesOf(await verify(engine)), []);
+});
+
+test("a table that is missing is named, and the others are read nevertheless", async (t) => {
+  const { engine, path, random } = await filled(t);
+  await verify(engine);
+  const [missing = "", damaged = ""] = readdirSync(path)
+    .filter((name) => name.endsWith(".sst"))
+    .sort()
+    .reverse();
+  renameSync(join(path, missing), join(path, "away"));
+  flipBit(random, join(path, damaged), { to: statSync(join(path, damaged)).size - 53 });
+  const found = await verify(engine);
+  const files = found.problems.map((problem) => problem.file);
+  assert.ok(files.includes(missing) && files.includes(damaged), `${missing} and ${damaged}: ${messagesOf(found)}`);
 });
 
 test("one flipped bit of a saved graph is found", async (t) => {

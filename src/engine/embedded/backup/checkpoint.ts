@@ -20,8 +20,7 @@ export async function withCheckpoint<T>(
   await removeCheckpoint(path);
   try {
     await database.checkpoint(path).catch((error: StoreError) => {
-      if (error.code !== "NO_SPACE") throw readFailed(error);
-      throw new QuiverError("DISK_FULL", "Cannot make a checkpoint of the store: the disk is full", { cause: error });
+      throw checkpointFailed(error);
     });
     return await use(path);
   } finally {
@@ -32,6 +31,18 @@ export async function withCheckpoint<T>(
 /** Removes what a crash left of checkpoints. */
 export async function removeCheckpoints(data: string): Promise<void> {
   for (const purpose of PURPOSES) await removeCheckpoint(join(data, nameOf(purpose)));
+}
+
+function checkpointFailed(cause: StoreError): QuiverError {
+  switch (cause.code) {
+    case "NO_SPACE":
+      return new QuiverError("DISK_FULL", "Cannot make a checkpoint of the store: the disk is full", { cause });
+    // A file that is not there, or that the disk does not give.
+    case "IO_ERROR":
+      return new QuiverError("CORRUPTION", `Stored files are damaged: ${cause.message}`, { cause });
+    default:
+      return readFailed(cause);
+  }
 }
 
 function nameOf(purpose: string): string {

@@ -69,10 +69,12 @@ export class Verifier {
       indexOf: (columnFamily: string) => owners.get(columnFamily),
     };
     let lsn = acknowledged;
+    let hasCheckpoint = false;
     await findings.collect(() =>
       withCheckpoint(store.database, data, {
         purpose: "verify",
         use: async (checkpoint) => {
+          hasCheckpoint = true;
           await verifyTables(checkpoint, selection, findings);
           if (only) return;
           const header = await readHeaderOf(checkpoint);
@@ -82,6 +84,8 @@ export class Verifier {
         },
       }),
     );
+    // A table that is missing fails the checkpoint; the others may be damaged too.
+    if (!hasCheckpoint) await verifyTables(data, selection, findings);
     return lsn;
   }
 

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { checkTable } from "../../../../native/rocksdb.ts";
@@ -14,13 +15,22 @@ export interface TableSelection {
   readonly indexOf: (columnFamily: string) => IndexRef | undefined;
 }
 
-/** Compares every checksum in every table of a checkpoint, whose names are those in the data directory. */
-export async function verifyTables(checkpoint: string, selection: TableSelection, findings: Findings): Promise<void> {
-  const names = (await readdir(checkpoint)).filter((name) => name.endsWith(TABLE));
+/**
+ * Compares every checksum in every table of a directory: of a checkpoint, whose names are those in the data directory, or
+ * of the data directory itself, where a compaction may take tables away meanwhile.
+ */
+export async function verifyTables(directory: string, selection: TableSelection, findings: Findings): Promise<void> {
+  const names = (await readdir(directory)).filter((name) => name.endsWith(TABLE));
   for (const file of names.sort()) {
     await findings.pause();
-    const { size } = await stat(join(checkpoint, file));
-    const { columnFamily, damage } = await checkTable(join(checkpoint, file));
+    const path = join(directory, file);
+    const size = await stat(path).then(
+      (found) => found.size,
+      () => 0,
+    );
+    const { columnFamily, damage } = await checkTable(path).catch((error: Error) => {
+      return { columnFamily: undefined, damage: existsSync(path) ? error.message : undefined };
+    });
     // What cannot be told apart may be the index that is asked for.
     const isOther =
       selection.columnFamily !== undefined && columnFamily !== undefined && columnFamily !== selection.columnFamily;
