@@ -137,6 +137,8 @@ Entries peekAt(const std::string& path, const Keys& keys) {
   const std::string doing = "open \"" + path + "\"";
   assertUnlocked(options.env, path, doing);
   options.info_log = std::make_shared<NoLog>();
+  // A write that a power cut tore was not acknowledged, so it does not matter here; damage is refused when it opens.
+  options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
   rocksdb::DB* opened = nullptr;
   const rocksdb::Status status = rocksdb::DB::OpenForReadOnly(options, path, &opened);
   if (!status.ok()) {

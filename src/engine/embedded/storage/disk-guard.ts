@@ -104,12 +104,16 @@ export class DiskGuard {
   admit(kind: WriteKind, bytes: number): void {
     if (performance.now() - this.#lookedAt > LOOK_WHEN_BUSY_MS) this.#lookSoon();
     const needed = WRITTEN_TIMES * bytes;
-    if (this.#estimate - needed < this.#floorOf(kind)) throw this.refuse(kind);
+    if (this.#estimate - needed < this.#floorOf(kind)) {
+      this.#lookSoon();
+      throw this.#refusal(kind);
+    }
     this.#written += needed;
   }
 
-  /** What a write of this kind is told that found too little room; looks again. */
-  refuse(kind: WriteKind, cause?: unknown): QuiverError {
+  /** What a write is told that was admitted, but found the disk full: nothing else is admitted until the next look. */
+  foundFull(kind: WriteKind, cause: unknown): QuiverError {
+    this.#free = 0;
     this.#lookSoon();
     return this.#refusal(kind, cause);
   }

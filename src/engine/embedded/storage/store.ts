@@ -16,6 +16,7 @@ import type { MemoryGuard } from "../memory/memory-guard.ts";
 import { ACKNOWLEDGED, Acknowledged, assertManifestWhole, readAcknowledged } from "./acknowledged.ts";
 import { DiskGuard, type WriteKind } from "./disk-guard.ts";
 import type { HealthReport } from "./health.ts";
+import { cutTornWrite } from "./torn-write.ts";
 
 /** The catalog's column family. */
 export const CATALOG = 0;
@@ -96,7 +97,7 @@ export class Store {
       onChange: (problem) => health.set("disk", problem),
       onRoomForCompactions: (bytes) => opening.database?.limitCompactions(bytes),
     });
-    const database = await openDatabase(path, {
+    const database = await openWithoutTornWrite(path, options, {
       createIfMissing: true,
       dbWriteBufferBytes: writeBuffer,
       maxTotalWalBytes: 2 * writeBuffer,
@@ -274,7 +275,7 @@ export class Store {
   #writeFailed(error: StoreError, kind: WriteKind): QuiverError {
     switch (error.code) {
       case "DISK_FULL":
-        return this.disk.refuse(kind, error);
+        return this.disk.foundFull(kind, error);
       case "BUSY":
         return new QuiverError("INGEST_BACKLOG", "Cannot write now: the store is busy flushing", {
           retryAfterMs: RETRY_BUSY_MS,
@@ -342,6 +343,24 @@ async function assertWhole(path: string, { onWarning }: StoreOptions): Promise<v
     onWarning?.(
       `The file ${ACKNOWLEDGED} is missing in "${path}": whether acknowledged writes are lost cannot be told this time`,
     );
+  }
+}
+
+/** Opens it, and when that fails for a write that a power cut tore, without that write. */
+async function openWithoutTornWrite(
+  path: string,
+  { onWarning }: StoreOptions,
+  options: Parameters<typeof openDatabase>[1],
+): Promise<Database> {
+  try {
+    return await openDatabase(path, options);
+  } catch (error) {
+    const file = (error as StoreError).code === "CORRUPTION" ? await cutTornWrite(path) : undefined;
+    if (file === undefined) throw error;
+    onWarning?.(
+      `The last write in "${join(path, file)}" was torn, as by a power cut, and not acknowledged: it is left out`,
+    );
+    return openDatabase(path, options);
   }
 }
 

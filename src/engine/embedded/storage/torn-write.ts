@@ -1,0 +1,90 @@
+import { open, readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+
+// The write-ahead log is blocks of 32 KiB, which hold the parts of records, each within its block:
+//     CRC-32C u32, masked, of type and bytes | length u16 | type u8 | bytes
+const BLOCK_BYTES = 32 * 1024;
+const HEADER_BYTES = 7;
+const [WHOLE, FIRST, MIDDLE, LAST] = [1, 2, 3, 4];
+
+/**
+ * Cuts off what a power cut left of the write that was under way, and resolves to the name of the file; to undefined, and
+ * changes nothing, when there is no such write or something else is damaged. Writes are synced one by one, each one record:
+ * so the damaged record is that write when no other one begins behind it, and nobody was told that it is stored. Only a
+ * database that nothing has open.
+ */
+export async function cutTornWrite(directory: string): Promise<string | undefined> {
+  const names = (await readdir(directory)).filter((name) => /^\d+\.log$/.test(name));
+  names.sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
+  let torn: { name: string; from: number } | undefined;
+  for (const name of names) {
+    const log = await readFile(join(directory, name));
+    if (torn) {
+      if (beginsRecord(log, 0)) return undefined;
+      continue;
+    }
+    const damage = findDamage(log);
+    if (!damage) continue;
+    if (beginsRecord(log, damage.at)) return undefined;
+    torn = { name, from: damage.from };
+  }
+  if (!torn) return undefined;
+  const file = await open(join(directory, torn.name), "r+");
+  try {
+    await file.truncate(torn.from);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  return torn.name;
+}
+
+/** The first part that is not right, and where the record that it belongs to begins. */
+function findDamage(log: Buffer): { readonly at: number; readonly from: number } | undefined {
+  let from: number | undefined;
+  for (let at = 0; at < log.length; ) {
+    const left = BLOCK_BYTES - (at % BLOCK_BYTES);
+    if (left < HEADER_BYTES) {
+      at += left;
+      continue;
+    }
+    const part = partAt(log, at);
+    const isExpected = part && (from === undefined ? [WHOLE, FIRST] : [MIDDLE, LAST]).includes(part.type);
+    if (!isExpected) return { at, from: from ?? at };
+    if (part.type === FIRST) from = at;
+    else if (part.type === LAST) from = undefined;
+    at = part.end;
+  }
+  return from === undefined ? undefined : { at: log.length, from };
+}
+
+/** Whether a record begins somewhere from there on. Lengths cannot be trusted, so at every byte. */
+function beginsRecord(log: Buffer, from: number): boolean {
+  for (let at = from; at < log.length; at++) {
+    const type = log[at + HEADER_BYTES - 1];
+    if ((type === WHOLE || type === FIRST) && partAt(log, at)) return true;
+  }
+  return false;
+}
+
+function partAt(log: Buffer, at: number): { readonly type: number; readonly end: number } | undefined {
+  if (at + HEADER_BYTES > log.length) return undefined;
+  const type = log.readUInt8(at + HEADER_BYTES - 1);
+  const end = at + HEADER_BYTES + log.readUInt16LE(at + 4);
+  const blockEnd = at - (at % BLOCK_BYTES) + BLOCK_BYTES;
+  if (type < WHOLE || type > LAST || end > Math.min(log.length, blockEnd)) return undefined;
+  return log.readUInt32LE(at) === checksumOf(log.subarray(at + HEADER_BYTES - 1, end)) ? { type, end } : undefined;
+}
+
+const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let crc = byte;
+  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
+  return crc;
+});
+
+function checksumOf(bytes: Buffer): number {
+  let crc = 0xffffffff;
+  for (const byte of bytes) crc = (CRC_TABLE[(crc ^ byte) & 0xff] as number) ^ (crc >>> 8);
+  crc = ~crc;
+  return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
+}
