@@ -40,6 +40,8 @@ export class SetSaver {
   readonly #pauses = new WeakMap<Partition, number>();
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
+  /** The saves of `close`. */
+  #last: Promise<void> | undefined;
   #closed = false;
   #ended = false;
 
@@ -63,32 +65,32 @@ export class SetSaver {
   }
 
   /**
-   * Saves what is worth it, the most first, and resolves when that is done or `withinMs` have passed. What is still under
-   * way then ends when its partition is disposed of: see `ended`.
+   * Saves what is worth it, the most first, and resolves when that is done or `withinMs` have passed; 0 saves nothing.
+   * What is still under way then ends when its partition is disposed of: see `ended`.
    */
   async close(partitions: readonly Partition[], withinMs: number): Promise<void> {
     this.#closed = true;
+    this.#ended = withinMs <= 0;
     clearTimeout(this.#timer);
     const timeout = Promise.withResolvers<void>();
     const timer = setTimeout(() => {
       this.#ended = true;
       timeout.resolve();
     }, withinMs);
-    const before = this.#running;
-    this.#running = (async () => {
-      await before;
+    this.#last = (async () => {
+      await this.#running;
       const worth = partitions.filter((partition) => isWorth(partition, UNSAVED_SHARE_AT_END));
       worth.sort((a, b) => b.unsavedNodes - a.unsavedNodes);
       for (const partition of worth) if (!this.#ended) await this.#save(partition);
     })();
-    await Promise.race([this.#running, timeout.promise]);
+    await Promise.race([this.#last, timeout.promise]);
     clearTimeout(timer);
     this.#ended = true;
   }
 
   /** Resolves when no save is under way any more. */
   async ended(): Promise<void> {
-    await this.#running;
+    await Promise.all([this.#running, this.#last]);
   }
 
   #removeSaved(partition: Partition): void {
