@@ -8,6 +8,8 @@ import { untilAborted } from "./until-aborted.ts";
 /** What is known of the server's health: whether all of it is ready, and a word for each index by `bucket/index`. */
 export interface HealthState {
   readonly ready: boolean;
+  /** `healthy` while writes are taken. */
+  readonly storage: string;
   readonly indexes: Readonly<Record<string, string>>;
 }
 
@@ -22,10 +24,11 @@ export interface HealthOptions {
 
 const DEFAULT_POLL_MS = 1_000;
 const INDEX_PREFIX = "index:";
+const STORAGE = "storage";
 
 /**
- * Serves grpc.health.v1: "" for the whole server, the name of each service, and `index:<bucket>/<index>`. While the
- * server shuts down nothing serves.
+ * Serves grpc.health.v1: "" for the whole server, the name of each service, `index:<bucket>/<index>`, and `storage`, which
+ * does not serve while the storage takes no writes though reads go on. While the server shuts down nothing serves.
  */
 export function createHealth(options: HealthOptions): RpcService {
   const poll = createPoll(() => statuses(options), options.pollMs ?? DEFAULT_POLL_MS);
@@ -102,11 +105,12 @@ function createPoll(compute: () => ReadonlyMap<string, Status>, pollMs: number):
 }
 
 function statuses({ services, state }: HealthOptions, context?: HandlerContext): Map<string, Status> {
-  const { ready, indexes } = state();
+  const { ready, storage, indexes } = state();
   const shutsDown = context?.values.get(callKey).shutdown.aborted === true;
   const serving = (serves: boolean) => (serves && !shutsDown ? Status.SERVING : Status.NOT_SERVING);
   return new Map([
     ["", serving(ready)],
+    [STORAGE, serving(storage === "healthy")],
     ...services.map((name) => [name, serving(ready)] as const),
     ...Object.entries(indexes).map(
       ([name, word]) => [`${INDEX_PREFIX}${name}`, serving(word !== "loading" && word !== "failed")] as const,

@@ -11,7 +11,7 @@ import type { Clients } from "../support/protocols.ts";
 /** Few large vectors: reading them all again costs little, and no graph has to be built. */
 const DIMENSION = 2_048;
 const BATCH = 12;
-const SCRAP_VECTORS = 2_400;
+const SCRAP_VECTORS = 1_800;
 
 /** A call that takes longer hangs. */
 const CALL = { timeoutMs: 30_000 };

@@ -8,18 +8,20 @@ import { DIALECTS, openRpcHarness } from "../support/rpc-harness.ts";
 const SERVICE = "quiver.v1.VectorService";
 const POLL_MS = 5;
 
-function health(state: () => HealthState) {
-  return [createHealth({ services: [SERVICE], state, pollMs: POLL_MS })];
+function health(state: () => Partial<HealthState>) {
+  const whole = () => ({ ready: true, storage: "healthy", indexes: {}, ...state() });
+  return [createHealth({ services: [SERVICE], state: whole, pollMs: POLL_MS })];
 }
 
 for (const dialect of DIALECTS.filter(({ json }) => !json)) {
   suite(dialect.name, () => {
     test("check and list tell the server, its services and each index apart", async (t) => {
-      const state = { ready: true, indexes: { "b/loaded": "serving", "b/new": "loading" } };
+      const state = { ready: true, storage: "healthy", indexes: { "b/loaded": "serving", "b/new": "loading" } };
       const harness = await openRpcHarness(t, { services: health(() => state) });
       const client = createClient(Health, harness.transport(dialect));
       const expected = {
         "": Status.SERVING,
+        storage: Status.SERVING,
         [SERVICE]: Status.SERVING,
         "index:b/loaded": Status.SERVING,
         "index:b/new": Status.NOT_SERVING,
@@ -29,6 +31,9 @@ for (const dialect of DIALECTS.filter(({ json }) => !json)) {
       }
       const { statuses } = await client.list({});
       assert.deepEqual(Object.fromEntries(Object.entries(statuses).map(([name, s]) => [name, s.status])), expected);
+      state.storage = "read_only";
+      assert.equal((await client.check({ service: "storage" })).status, Status.NOT_SERVING);
+      assert.equal((await client.check({})).status, Status.SERVING);
       state.ready = false;
       assert.equal((await client.check({})).status, Status.NOT_SERVING);
       await assert.rejects(client.check({ service: "no.Service" }), { code: Code.NotFound });
