@@ -117,7 +117,7 @@ export class Store {
       return opening.store;
     } catch (error) {
       await database.close();
-      throw error;
+      throw (error as StoreError).code === "CORRUPTION" ? readFailed(error) : error;
     }
   }
 
