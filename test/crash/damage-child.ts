@@ -1,5 +1,10 @@
-/** Opens one damaged data directory after the other with the whole server, and says what came of it. */
+/**
+ * Opens one damaged data directory after the other with the whole server, and says what came of it. Where a file of a
+ * backup is damaged, the backup is restored first, and what is opened is that.
+ */
+import { join } from "node:path";
 import { readConfig } from "../../src/config.ts";
+import { restoreBackup } from "../../src/engine/embedded/backup/restore.ts";
 import { QuiverError } from "../../src/errors.ts";
 import { openLog } from "../../src/log.ts";
 import { buildServer } from "../../src/server.ts";
@@ -16,9 +21,10 @@ export interface DamageCase {
 const log = openLog({ level: "silent" });
 
 async function run({ directory, model, files }: DamageCase): Promise<Verdict> {
-  const config = readConfig(["--port", "0", "--data", directory, "--log-level", "silent"], {});
   let server: Awaited<ReturnType<typeof buildServer>>;
   try {
+    const data = await dataOf(directory, files);
+    const config = readConfig(["--port", "0", "--data", data, "--log-level", "silent"], {});
     server = await buildServer(config, log);
   } catch (error) {
     return verdictOfStart(error, files);
@@ -28,6 +34,14 @@ async function run({ directory, model, files }: DamageCase): Promise<Verdict> {
   } finally {
     await server.close();
   }
+}
+
+async function dataOf(directory: string, files: readonly string[]): Promise<string> {
+  const backup = files.map((file) => /^backups\/[^/]+/.exec(file)?.[0]).find((path) => path !== undefined);
+  if (backup === undefined) return directory;
+  const restored = `${directory}-restored`;
+  await restoreBackup(join(directory, backup), restored);
+  return restored;
 }
 
 function verdictOfStart(error: unknown, files: readonly string[]): Verdict {

@@ -26,6 +26,7 @@ export const KINDS = {
   LOG: /^LOG(\.old\.\d+)?$/,
   ACKNOWLEDGED: /^ACKNOWLEDGED$/,
   graph: /^graphs\//,
+  backup: /^backups\//,
 } as const;
 export type Kind = keyof typeof KINDS;
 

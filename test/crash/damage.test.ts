@@ -4,9 +4,11 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, type TestContext, test } from "node:test";
+import { before, type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
+import { AdminService } from "../../gen/quiver/v1/admin_service_pb.ts";
 import { readAcknowledged } from "../../src/engine/embedded/storage/acknowledged.ts";
 import { createClients } from "../support/protocols.ts";
 import { Random } from "../support/random.ts";
@@ -70,15 +72,11 @@ test("what a server makes of damaged files is right, or refused with DATA_LOSS t
 });
 
 test("files of every kind are damaged, and no file is of an unknown kind", () => {
-  for (const { directory } of origins) {
-    const files = filesIn(directory);
-    assert.deepEqual(
-      files.filter((file) => kindOf(file) === undefined),
-      [],
-    );
-    const missing = Object.keys(KINDS).filter((kind) => !files.some((file) => kindOf(file) === kind));
-    assert.deepEqual(missing, []);
-  }
+  const files = origins.flatMap(({ directory }) => filesIn(directory));
+  const unknown = files.filter((file) => kindOf(file) === undefined);
+  assert.deepEqual(unknown, []);
+  const missing = Object.keys(KINDS).filter((kind) => !files.some((file) => kindOf(file) === kind));
+  assert.deepEqual(missing, []);
 });
 
 test("undamaged files are right, and an answer that the model does not expect is seen as silent", async (t) => {
@@ -126,16 +124,21 @@ async function makeOrigins(parent: string): Promise<Origin[]> {
   };
   for (let start = 0; start < STARTS; start++) {
     const server = await ServerProcess.start(data);
-    const clients = createClients(createGrpcTransport({ baseUrl: server.url }));
+    const transport = createGrpcTransport({ baseUrl: server.url });
+    const clients = createClients(transport);
     if (start === 0) await fillCatalog(clients, model, random);
     await changeVectors(clients, model, random, BATCH);
+    if (start === STARTS - 2) await createClient(AdminService, transport).createBackup({});
     if (start === STARTS - 1) {
       // What is lost of the last second before a kill, only a write-ahead log that is whole can tell.
       const { lsn } = await clients.vectors.listVectors({ vectorBucketName: BUCKET, indexName: "dense" });
       await until(async () => (await readAcknowledged(data)) === Number(lsn));
       await server.kill();
     } else assert.equal(await server.stop(), 0);
-    if (start === STARTS - 2) keep("stopped");
+    if (start === STARTS - 2) {
+      keep("stopped");
+      rmSync(join(data, "backups"), { recursive: true });
+    }
   }
   keep("killed");
   return found;
@@ -150,26 +153,23 @@ async function runCase(child: Child, number: number) {
   copyDirectory(origin.directory, directory, files);
   const where = damage(directory, files, how, random);
   const damaged = { directory, model: origin.model, files };
-  const verdict = await (number % OWN_PROCESS === OWN_PROCESS - 1 ? checkProcess(damaged) : child.check(damaged));
+  // A restore is the child's.
+  const isOwn = number % OWN_PROCESS === OWN_PROCESS - 1 && !files.some((file) => kindOf(file) === "backup");
+  const verdict = await (isOwn ? checkProcess(damaged) : child.check(damaged));
   rmSync(parent, { recursive: true, force: true });
   return { what: `${origin.name}, ${files.join(" and ")} ${how} (${where})`, row: `${kind}|${how}`, verdict };
 }
 
-/** The kinds of files that the directories hold. */
-function kindsThere(): Kind[] {
-  const kinds = new Set(origins.flatMap(({ directory }) => filesIn(directory).map(kindOf)));
-  return (Object.keys(KINDS) as Kind[]).filter((kind) => kinds.has(kind));
-}
-
 /** Goes through kinds and damages in turn; which file, and where in it, is at random. */
 function chooseCase(number: number, random: Random) {
-  const kinds = kindsThere();
+  const kinds = Object.keys(KINDS) as Kind[];
   const kind = kinds[number % kinds.length] as Kind;
   const how = DAMAGES[Math.floor(number / kinds.length) % DAMAGES.length] as Damage;
-  const origin = random.pick(origins);
+  const having = origins.filter(({ directory }) => filesIn(directory).some((each) => kindOf(each) === kind));
+  const origin = random.pick(having);
   const all = filesIn(origin.directory);
-  const ofKind = all.filter((file) => kindOf(file) === kind);
-  const file = random.pick(ofKind.length > 0 ? ofKind : all);
+  const ofKind = all.filter((each) => kindOf(each) === kind);
+  const file = random.pick(ofKind);
   if (how !== "swapped") return { origin, files: [file], kind, how };
   const others = (ofKind.length > 1 ? ofKind : all).filter((other) => other !== file);
   return { origin, files: [file, random.pick(others)], kind, how };
@@ -245,7 +245,3 @@ function digestOf(directory: string): string {
   for (const file of filesIn(directory)) hash.update(file).update(readFileSync(join(directory, file)));
   return hash.digest("hex");
 }
-
-after(() => {
-  for (const { directory } of origins ?? []) rmSync(directory, { recursive: true, force: true });
-});

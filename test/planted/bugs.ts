@@ -158,13 +158,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
 
   // Backups.
   {
-    name: "a backup lacks the write-ahead log",
-    file: "src/engine/embedded/backup/backups.ts",
-    search: "(name) => !NOT_DATA.test(name))",
-    replace: '(name) => !NOT_DATA.test(name) && !name.endsWith(".log"))',
-    test: { file: BACKUP_TEST, name: "a backup restores to what was there" },
-  },
-  {
     name: "a restore does not compare checksums",
     file: "src/engine/embedded/backup/restore.ts",
     search: "if (found.sha256 !== expected.sha256) {",
