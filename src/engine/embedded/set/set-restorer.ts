@@ -1,4 +1,4 @@
-import { hasBit, setBit } from "../../../filter/bitmap.ts";
+import { hasBit, setBit, uniteDifference } from "../../../filter/bitmap.ts";
 import type { SparseData } from "../../engine.ts";
 import { UnusableGraph } from "./key-file.ts";
 import { incomplete, withoutMetadata } from "./set-loader.ts";
@@ -49,7 +49,9 @@ export class SetRestorer {
     records: readonly MetadataRecord[],
     read: (keys: readonly string[]) => Promise<ReadonlyMap<string, DataRecord>>,
   ): Promise<void> {
-    const changed = records.filter((record) => this.#isChanged(record)).map(({ key }) => key);
+    // One look-up of each key: a million of them take a second.
+    const ordinals = records.map(({ key }) => this.set.ordinalOf(key));
+    const changed = records.filter((record, i) => this.#isChanged(record, ordinals[i])).map(({ key }) => key);
     for (let at = 0; at < changed.length; at += READ_VECTORS) {
       const some = changed.slice(at, at + READ_VECTORS);
       const data = await read(some);
@@ -57,19 +59,20 @@ export class SetRestorer {
       this.set.put(changedToo.map((key) => withoutMetadata(this.set, key, data.get(key)?.data)));
     }
     if (this.#stored.length < this.set.live.length) this.#stored = grown(this.#stored, this.set.live.length);
-    for (const { key, ...loaded } of records) {
-      const ordinal = this.set.completeMetadata(key, loaded);
-      if (ordinal !== undefined) setBit(this.#stored, ordinal);
+    for (const [i, record] of records.entries()) {
+      const ordinal = record.version > this.#lsn ? this.set.ordinalOf(record.key) : ordinals[i];
+      if (ordinal === undefined) continue;
+      this.set.completeAt(ordinal, record);
+      setBit(this.#stored, ordinal);
     }
   }
 
   /** Takes away what was deleted since the save. After all metadata. */
   deleteAbsent(): void {
-    const absent: string[] = [];
-    for (const key of this.set.keys()) {
-      if (!hasBit(this.#stored, this.set.ordinalOf(key) as number)) absent.push(key);
-    }
-    if (absent.length > 0) this.set.delete(absent);
+    const absent = new Uint32Array(this.set.live.length);
+    uniteDifference(absent, this.set.live, this.#stored, 0);
+    const keys = this.set.keysOf(absent);
+    if (keys.length > 0) this.set.delete(keys);
     this.#withSparse = new Uint32Array(this.set.live.length);
   }
 
@@ -91,9 +94,9 @@ export class SetRestorer {
     this.set.recall.notice();
   }
 
-  #isChanged({ key, version }: MetadataRecord): boolean {
+  #isChanged({ key, version }: MetadataRecord, ordinal: number | undefined): boolean {
     if (version > this.#lsn) return true;
-    if (this.set.versionOf(key) === version) return false;
+    if (ordinal !== undefined && this.set.versionAt(ordinal) === version) return false;
     throw new UnusableGraph(`it does not know version ${version} of the vector ${JSON.stringify(key)}`);
   }
 

@@ -265,7 +265,12 @@ export class VectorSet {
   /** 0 when the key is absent. */
   versionOf(key: string): number {
     const ordinal = this.#ordinals.get(key);
-    return ordinal === undefined ? 0 : (this.#versions[ordinal] ?? 0);
+    return ordinal === undefined ? 0 : this.versionAt(ordinal);
+  }
+
+  /** Of a live ordinal. */
+  versionAt(ordinal: number): number {
+    return this.#versions[ordinal] ?? 0;
   }
 
   /** Its share of `bytes`; 0 when the key is absent. */
@@ -310,11 +315,15 @@ export class VectorSet {
     this.#removals++;
   }
 
-  /** Adds what a vector that was put without metadata has: loading reads data and metadata apart. Answers its ordinal. */
-  completeMetadata(key: string, { metadata, version, bytes }: LoadedMetadata): number | undefined {
+  /** Adds what a vector that was put without metadata has: loading reads data and metadata apart. */
+  completeMetadata(key: string, loaded: LoadedMetadata): void {
     const ordinal = this.#ordinals.get(key);
-    if (ordinal !== undefined) this.#complete(ordinal, { metadata, version, grownBy: bytes });
-    return ordinal;
+    if (ordinal !== undefined) this.completeAt(ordinal, loaded);
+  }
+
+  /** The same for the vector of a live ordinal. */
+  completeAt(ordinal: number, { metadata, version, bytes }: LoadedMetadata): void {
+    this.#complete(ordinal, { metadata, version, grownBy: bytes });
   }
 
   /** Adds sparse values to a vector that was put without; loading reads them apart. */
