@@ -16,6 +16,8 @@ const expected: ReadonlySet<StoreErrorCode> = new Set<StoreErrorCode>([
   "BUSY",
   "CLOSED",
   "IO_ERROR", // paths that lead nowhere
+  "CORRUPTION", // and tables that are not there
+  "NO_SPACE", // compactions that were given too little room
 ]);
 
 const db = await addon.openDatabase("database", { createIfMissing: true });
