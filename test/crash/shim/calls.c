@@ -223,6 +223,7 @@ EXPORT long syscall(long number, ...) {
   long value[6];
   for (int i = 0; i < 6; i++) value[i] = va_arg(arguments, long);
   va_end(arguments);
+  if (number == SYS_close) track((int)value[0], NULL);  // as Node.js closes files
   if (treePath != NULL && (number == SYS_io_uring_setup || number == SYS_copy_file_range)) {
     errno = ENOSYS;
     return -1;
