@@ -27,14 +27,16 @@ export interface Port {
   readonly url: string;
   readonly port: number;
   /**
-   * Stops accepting, tells HTTP/2 clients to go away, closes idle connections and waits for the calls in flight. What
-   * is still open after `timeoutMs` (at most 15,000) is cut. Never rejects; a second call joins the first.
+   * Tells HTTP/2 clients to go away, a moment later stops accepting and closes idle connections, and waits for the calls
+   * in flight, to which those belong that were on their way. What is still open after `timeoutMs` (at most 15,000) is cut. Never rejects; a second call joins the first.
    */
   drain(timeoutMs: number): Promise<void>;
 }
 
 const DRAIN_MAX_MS = 15_000;
 const DRAIN_POLL_MS = 50;
+/** For what clients sent before they could know: to close an idle connection at once would reset calls that are underway. */
+const ANNOUNCED_MS = 100;
 const TLS_HANDSHAKE_TIMEOUT_MS = 10_000;
 const TCP_KEEP_ALIVE_MS = 60_000;
 
@@ -90,8 +92,15 @@ export async function openPort(options: PortOptions): Promise<Port> {
         sessions.destroy();
         resolve();
       };
-      // A kept-alive HTTP/1.1 connection becomes idle when its call ends, and only then can be closed.
-      const poll = setInterval(() => server.closeIdleConnections(), DRAIN_POLL_MS);
+      let poll: NodeJS.Timeout | undefined;
+      const stopAccepting = () => {
+        server.close(finish);
+        for (const socket of undecided) socket.destroy();
+        sessions.close();
+        server.closeIdleConnections();
+        // A kept-alive HTTP/1.1 connection becomes idle when its call ends, and only then can be closed.
+        poll = setInterval(() => server.closeIdleConnections(), DRAIN_POLL_MS);
+      };
       const timer = setTimeout(
         () => {
           log.warn({ timeoutMs }, "Calls still in flight are cut: the time to drain is over");
@@ -100,10 +109,9 @@ export async function openPort(options: PortOptions): Promise<Port> {
         },
         Math.min(timeoutMs, DRAIN_MAX_MS),
       );
-      server.close(finish);
-      for (const socket of undecided) socket.destroy();
-      sessions.close();
-      server.closeIdleConnections();
+      sessions.announceClose();
+      // After the timer, what has come meanwhile is read before anything is closed.
+      setTimeout(() => setImmediate(stopAccepting), ANNOUNCED_MS);
     });
   let drained: Promise<void> | undefined;
 

@@ -8,6 +8,8 @@ import type { HttpHandler, HttpRequest } from "./types.ts";
 export interface Sessions {
   /** Takes over a connection that speaks HTTP/2. */
   accept(socket: Socket): void;
+  /** Tells every client to begin no more calls; those that it has begun meanwhile are still served. */
+  announceClose(): void;
   /** Sends GOAWAY on every connection and closes each when its last call has finished. */
   close(): void;
   /** Ends every connection now. */
@@ -22,6 +24,9 @@ export interface SessionsOptions {
 
 /** How long a client may take to close its end of a connection that the server has closed. */
 const HALF_CLOSED_MS = 5_000;
+
+/** A GOAWAY that names it refuses no call yet. */
+const STREAM_ID_MAX = 2 ** 31 - 1;
 
 /** How often overdue request bodies are looked for, as a share of the request timeout. */
 const SWEEPS_PER_TIMEOUT = 10;
@@ -91,6 +96,9 @@ export function createSessions({ limits, handler, log }: SessionsOptions): Sessi
       socket.once("close", () => sockets.delete(socket));
       destroyWhenHalfClosed(socket);
       server.emit("connection", socket);
+    },
+    announceClose() {
+      for (const session of open) if (!session.closed) session.goaway(constants.NGHTTP2_NO_ERROR, STREAM_ID_MAX);
     },
     close() {
       for (const session of open) session.close();
