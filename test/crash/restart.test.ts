@@ -7,6 +7,7 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { type Index, Quiver } from "@quiver/client";
 import { openEmbeddedEngine } from "../../src/engine/embedded/embedded-engine.ts";
 import { exactSearch, recall } from "../support/exact-search.ts";
+import { createClients, PROTOCOLS } from "../support/protocols.ts";
 import { Random } from "../support/random.ts";
 import { rounds } from "../support/rounds.ts";
 import { ServerProcess } from "../support/server.ts";
@@ -50,6 +51,8 @@ test("a server answers right soon after its start, with a saved graph and withou
     return (await place.index.stats()).unindexedVectors === 0;
   });
 
+  const measured = await place.measuredRecall();
+
   const stopped = performance.now();
   assert.equal(await place.stop(), 0);
   const stopMs = performance.now() - stopped;
@@ -60,6 +63,7 @@ test("a server answers right soon after its start, with a saved graph and withou
   const saved = await place.start(answers());
   t.diagnostic(`with a saved graph: ${saved}`);
   assert.equal(saved.unindexed, 0, "the graph was built anew");
+  assert.deepEqual(await place.measuredRecall(), measured, "its recall was measured anew");
   await place.assertRecall(model, draw);
 
   for (let i = 0; i < LATER; i += BATCH) {
@@ -127,6 +131,17 @@ class Place {
     const { pid } = this.#server;
     const text = `serves after ${Math.round(servesMs)} ms, first right answer after ${Math.round(ms)} ms and ${cpu} s of processors, ${memoryOf(pid)}`;
     return { ms, unindexed, toString: () => text };
+  }
+
+  /** Waits until the recall of the graph is known. */
+  async measuredRecall() {
+    const { indexes } = createClients((PROTOCOLS.gRPC as (typeof PROTOCOLS)[string])(this.#server?.url ?? ""));
+    const ask = () => indexes.getIndexStats({ vectorBucketName: "b", indexName: "i" });
+    await until(async () => {
+      await setTimeout(POLL_MS);
+      return (await ask()).recall !== undefined;
+    });
+    return (await ask()).recall;
   }
 
   stop(): Promise<number | null> | undefined {

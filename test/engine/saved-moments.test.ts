@@ -130,6 +130,31 @@ test("a saved graph and its keys show the state after one write, whatever is wri
   }
 });
 
+test("what was measured of a graph's recall is saved with it", async (t) => {
+  const place = new Place(t);
+  const saved = await place.saved();
+  const partition = await place.partition(saved);
+  await place.fill(partition);
+  const before = partition.set.recall;
+  before.notice();
+  await before.idle();
+  const efSearch = before.model.efFor(0.95, 10);
+  assert.ok(before.latest);
+  await partition.save(
+    () => place.lsn,
+    () => true,
+  );
+  const restored = await place.partition(await place.saved());
+  await restored.restore(async () => {});
+  const { recall } = restored.set;
+  assert.deepEqual(recall.model.measured, before.model.measured);
+  assert.deepEqual(recall.latest, before.latest);
+  assert.equal(recall.model.efFor(0.95, 10), efSearch);
+  recall.notice();
+  assert.equal(recall.isMeasuring, false, "it was measured already");
+  assert.equal(before.isMeasuring, false);
+});
+
 test("graphs are saved when enough of them was built, one at a time, and not while the disk is full or the store read-only", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const place = new Place(t);
@@ -141,6 +166,8 @@ test("graphs are saved when enough of them was built, one at a time, and not whi
   const errors: unknown[] = [];
   const saver = new SetSaver({ store, onError: (error) => void errors.push(error) } satisfies SetSaverOptions);
   const elapse = async (seconds: number) => {
+    // While its recall is measured, a graph is not saved.
+    await partition.set.recall.idle();
     now += seconds * 1_000;
     t.mock.timers.tick(seconds * 1_000);
     await saver.ended();

@@ -25,6 +25,12 @@ const DEAD_GROWTH_MAX = 0.2;
 /** How ef_search grows with the graph where recall is to stay: 1.9-fold from 20,000 to 100,000 word vectors. */
 const EF_GROWTH_EXPONENT = 0.4;
 
+/** What was measured of a graph, to be kept beside it when it is saved. */
+export interface MeasuredRecall {
+  readonly stored: Table;
+  readonly asked: Table | null;
+}
+
 /**
  * Which ef_search reaches which recall on one graph, and what it costs: measured with stored vectors as queries, each
  * hidden from its own walk, and once users' queries have turned out to be harder, with those as well.
@@ -40,6 +46,19 @@ export class RecallModel implements SearchCosts {
     this.#stored = previous.#stored;
     this.#asked = previous.#asked;
     this.#isInherited = true;
+  }
+
+  /** Undefined: this graph was not measured yet. */
+  get measured(): MeasuredRecall | undefined {
+    if (!this.#stored || this.#isInherited) return undefined;
+    return { stored: this.#stored, asked: this.#asked ?? null };
+  }
+
+  /** Goes on with what was measured of this very graph before it was saved. */
+  resume({ stored, asked }: MeasuredRecall): void {
+    this.#stored = stored;
+    this.#asked = asked ?? undefined;
+    this.#indexed = stored.indexed;
   }
 
   /** True when it is time to measure with stored vectors. */

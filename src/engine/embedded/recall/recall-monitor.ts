@@ -111,6 +111,10 @@ export class RecallMonitor {
     this.#start(() => this.#repeat(query));
   }
 
+  get isMeasuring(): boolean {
+    return this.#running !== undefined;
+  }
+
   /** Resolves when nothing is being measured any more. */
   async idle(): Promise<void> {
     while (this.#running) await this.#running;

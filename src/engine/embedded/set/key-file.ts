@@ -20,6 +20,7 @@ import { setImmediate } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import { wordsFor } from "../../../filter/bitmap.ts";
 import type { DistanceMetric } from "../../engine.ts";
+import type { MeasuredRecall } from "../recall/recall-model.ts";
 import type { KeyTable } from "./vector-set.ts";
 
 /** The number of the layout of saved graphs, both files. */
@@ -53,6 +54,8 @@ export interface KeyFileHeader {
   readonly withData: number;
   /** Bytes of all live keys. */
   readonly keyBytes: number;
+  /** What was measured of the graph's recall. */
+  readonly recall: MeasuredRecall | null;
   /** The file of the graph, in the same directory; `checksum` are its last 4 bytes. */
   readonly graph: { readonly file: string; readonly bytes: number; readonly checksum: number };
 }

@@ -192,6 +192,7 @@ export class SavedGraphs {
         if (set.size !== header.live || withData !== header.withData || withData !== indexed + unindexed) {
           throw new UnusableGraph("its keys do not fit its graph");
         }
+        if (header.recall) set.recall.model.resume(header.recall);
         return { set, lsn: header.lsn };
       } catch (error) {
         await loading.then(
@@ -285,6 +286,7 @@ function describe(set: VectorSet, { keys, withData }: KeyTable) {
   return {
     ...{ dimension, metric, m: m ?? null, efConstruction: efConstruction ?? null },
     ...{ ordinals: keys.length, live: set.size, withData: countBits(withData), keyBytes: set.keyBytes },
+    recall: set.recall.model.measured ?? null,
   };
 }
 

@@ -115,6 +115,11 @@ export class SetSaver {
       if (this.#closed) return;
       if (performance.now() < due) continue;
       this.#due.delete(partition);
+      // What is being measured is saved with the graph.
+      if (partition.set.recall.isMeasuring) {
+        this.#due.set(partition, performance.now() + DELAY_MS);
+        continue;
+      }
       // When its graph has fallen behind meanwhile, it is noticed again when it is complete.
       if (isDue(partition)) await this.#save(partition);
     }
