@@ -147,7 +147,7 @@ test("what was measured of a graph's recall is saved with it", async (t) => {
   const restored = await place.partition(await place.saved());
   await restored.restore(async () => {});
   const { recall } = restored.set;
-  assert.deepEqual(recall.model.measured, before.model.measured);
+  assert.equal(JSON.stringify(recall.model.measured), JSON.stringify(before.model.measured));
   assert.deepEqual(recall.latest, before.latest);
   assert.equal(recall.model.efFor(0.95, 10), efSearch);
   recall.notice();
