@@ -100,6 +100,8 @@ rocksdb::Options toOptions(const StoreOptions& config) {
   options.db_write_buffer_size = config.dbWriteBufferBytes;
   options.max_total_wal_size = config.maxTotalWalBytes;
   options.max_bgerror_resume_count = 0;  // a failed fsync is never tried again
+  // The file does not matter, but the sync of its directory does: the names of logs and tables depend on it, too.
+  options.fail_if_options_file_error = true;
   options.write_buffer_size = std::clamp(config.dbWriteBufferBytes / 2, size_t{1} << 20, size_t{64} << 20);
   // More room than by default before writes would have to wait, because waiting is refused (no_slowdown).
   options.max_write_buffer_number = 4;
