@@ -10,7 +10,7 @@ import { WideWriter } from "./wide-writer.ts";
 
 const ROUNDS = rounds("POWER_CUTS", { quick: 40, full: 500 });
 const CONTROL_ROUNDS = 30;
-const SYNC_MS = 10;
+const SYNC_MS = 4;
 
 test("what was acknowledged before a power cut is there after the next start, whole, and nothing else", async (t) => {
   if (!hasShim(t)) return;
@@ -25,8 +25,7 @@ test("what was acknowledged before a power cut is there after the next start, wh
       assert.equal(await run.stop(), 0);
     } catch (error) {
       // The others go on with data of their own.
-      failures.push(`cut ${round++}: ${(error as Error).message}`);
-      await run.kill();
+      failures.push(`cut ${round++}: ${(error as Error).message}; ${await run.lastWords()}`);
     }
     counts.acknowledged += run.load.counts.acknowledged;
     counts.unknown += run.load.counts.unknown;
@@ -81,7 +80,7 @@ class PowerCuts {
     this.#cutAfterIndex = random.below(3) === 0;
     const { url } = this.#server;
     const running = Promise.all([this.load.run(url), this.#wide.run(url)]);
-    await this.load.acknowledged(random.below(120));
+    await this.load.acknowledged(random.below(60));
     await new Promise((resolve) => setTimeout(resolve, random.below(20)));
     await this.#server.kill();
     await running;
@@ -93,8 +92,9 @@ class PowerCuts {
     await this.#wide.check(this.#server.url);
   }
 
-  async kill(): Promise<void> {
-    await this.#server?.kill();
+  /** Of the server that ran last; ends it. */
+  async lastWords(): Promise<string | undefined> {
+    return this.#server?.lastWords();
   }
 
   async stop(): Promise<number | null | undefined> {

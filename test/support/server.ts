@@ -17,6 +17,7 @@ export interface StartOptions {
 }
 
 const COMPLAINTS_LENGTH_MAX = 1_000_000;
+const LAST_WORDS_LENGTH = 2_000;
 
 /** A server in a process of its own, as a user runs it. */
 export class ServerProcess {
@@ -79,6 +80,12 @@ export class ServerProcess {
   /** What it has logged lately, from level warn on. */
   get complaints(): string {
     return this.#complaints.text;
+  }
+
+  /** Ends it, unless it has ended, and resolves to how it ended and what it logged last: for the message of a failure. */
+  async lastWords(): Promise<string> {
+    await this.kill();
+    return `the server ended with ${await this.ended()}; it said: ${this.complaints.slice(-LAST_WORDS_LENGTH) || "nothing"}`;
   }
 
   get pid(): number | undefined {

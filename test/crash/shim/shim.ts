@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { TestContext } from "node:test";
@@ -38,23 +38,22 @@ export interface DiskOptions {
 let library: string | undefined;
 let compileCache: string | undefined;
 
-/** Builds the library, once; false, with the reason printed, where nothing can build it. */
-export function hasShim(t: TestContext): boolean {
-  if (process.platform !== "linux") {
-    t.skip("the shim stands in for calls of Linux");
+/**
+ * Builds the library, once. Where nothing can build it: false, with the reason printed; in CI it throws. `environment` has
+ * PATH, CC and CI.
+ */
+export function hasShim(t: Pick<TestContext, "skip">, environment: NodeJS.ProcessEnv = process.env): boolean {
+  const reason = whyNotBuilt(environment);
+  if (reason !== undefined) {
+    if (environment.CI) throw new Error(reason);
+    t.skip(reason);
     return false;
   }
   if (library === undefined) {
     const build = temporaryDirectory();
-    try {
-      execFileSync("make", ["-s", "-C", import.meta.dirname, `BUILD=${build}`], {
-        stdio: ["ignore", "ignore", "pipe"],
-      });
-    } catch (error) {
-      if (process.env.CI || (error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-      t.skip("make is not installed");
-      return false;
-    }
+    execFileSync("make", ["-s", "-C", import.meta.dirname, `BUILD=${build}`], {
+      stdio: ["ignore", "ignore", "inherit"],
+    });
     library = join(build, "shim.so");
     // A server that is killed leaves nothing in the cache: one that ends by itself fills it for the others.
     compileCache = join(build, "compiled");
@@ -62,6 +61,13 @@ export function hasShim(t: TestContext): boolean {
     execFileSync(process.execPath, [main, "--version"], { env: { ...process.env, NODE_COMPILE_CACHE: compileCache } });
   }
   return true;
+}
+
+function whyNotBuilt(environment: NodeJS.ProcessEnv): string | undefined {
+  if (process.platform !== "linux") return "the shim stands in for calls of Linux";
+  const tools = ["make", environment.CC || "cc"];
+  const missing = tools.find((tool) => spawnSync(tool, ["--version"], { env: environment }).error);
+  return missing && `${missing} is not installed, which builds the shim`;
 }
 
 /** A disk with a cache that a power cut empties, and with faults; the data directory of a server is on it. */
