@@ -106,7 +106,7 @@ export class DiskGuard {
     const needed = WRITTEN_TIMES * bytes;
     if (this.#estimate - needed < this.#floorOf(kind)) {
       this.#lookSoon();
-      throw this.#refusal(kind);
+      throw this.#refusal(kind, { needed });
     }
     this.#written += needed;
   }
@@ -115,7 +115,7 @@ export class DiskGuard {
   foundFull(kind: WriteKind, cause: unknown): QuiverError {
     this.#free = 0;
     this.#lookSoon();
-    return this.#refusal(kind, cause);
+    return this.#refusal(kind, { cause });
   }
 
   /** Asks the file system now. */
@@ -164,8 +164,9 @@ export class DiskGuard {
     return this.#problem ? this.reserve * RESUME_SHARE : this.reserve;
   }
 
-  #refusal(kind: WriteKind, cause?: unknown): QuiverError {
-    const [free, reserve] = [`${this.#estimate}`, `${this.#floorOf(kind)}`];
+  /** `needed`: bytes of the write itself, which must be free beside the reserve. */
+  #refusal(kind: WriteKind, { needed = 0, cause }: { needed?: number; cause?: unknown } = {}): QuiverError {
+    const [free, reserve] = [`${this.#estimate}`, `${this.#floorOf(kind) + needed}`];
     const message =
       kind === "grow"
         ? `Cannot write: the disk has ${free} bytes free, and writes need ${reserve}; free disk, or delete vectors or indexes`
