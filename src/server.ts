@@ -81,6 +81,7 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
         ...(tls && { tls }),
         limits: { maxConnections: config.maxConnections },
         handler: (request, response) => answerRpc(request, response) || answerRoute(request, response),
+        turnAway: answerRpc.turnAway,
         log,
       }).catch((error: NodeJS.ErrnoException) => {
         throw listeningFailed(config, error);

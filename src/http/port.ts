@@ -7,7 +7,7 @@ import { DEFAULT_PORT_LIMITS, type PortLimits } from "./limits.ts";
 import { peekPreface } from "./preface.ts";
 import { createSessions, type Sessions } from "./sessions.ts";
 import { watchStalledAnswers } from "./stalled-answers.ts";
-import type { HttpHandler, HttpResponse } from "./types.ts";
+import type { HttpHandler, HttpResponse, TurnAway } from "./types.ts";
 
 export interface PortOptions {
   /** Address to bind: a name or an IP address. */
@@ -18,6 +18,8 @@ export interface PortOptions {
   tls?: { readonly cert: string | Buffer; readonly key: string | Buffer };
   limits?: Partial<PortLimits>;
   handler: HttpHandler;
+  /** Asked before `handler`. What it throws must not be: nobody handles it. */
+  turnAway?: TurnAway | undefined;
   log: Log;
 }
 
@@ -66,7 +68,7 @@ export async function openPort(options: PortOptions): Promise<Port> {
   // The HTTP/1.1 server owns the port: its header and request timeouts, and closing its idle connections, work only
   // when it listens itself. HTTP/2 gets single connections handed over.
   const server = createOwner(options, limits, handler);
-  const sessions = createSessions({ limits, handler, log });
+  const sessions = createSessions({ limits, handler, turnAway: options.turnAway, log });
   const undecided = new Set<Socket>();
   routeConnections(server, sessions, undecided, limits);
   server.maxConnections = limits.maxConnections;

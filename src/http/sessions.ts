@@ -1,8 +1,8 @@
-import { constants, createServer, type Http2Session, type ServerHttp2Session } from "node:http2";
+import { constants, createServer, type Http2Server, type Http2Session, type ServerHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
 import type { Log } from "../log.ts";
 import type { PortLimits } from "./limits.ts";
-import type { HttpHandler, HttpRequest } from "./types.ts";
+import type { HttpHandler, HttpRequest, TurnAway } from "./types.ts";
 
 /** The HTTP/2 connections of one port. */
 export interface Sessions {
@@ -19,6 +19,7 @@ export interface Sessions {
 export interface SessionsOptions {
   limits: PortLimits;
   handler: HttpHandler;
+  turnAway?: TurnAway | undefined;
   log: Log;
 }
 
@@ -32,7 +33,7 @@ const STREAM_ID_MAX = 2 ** 31 - 1;
 const SWEEPS_PER_TIMEOUT = 10;
 
 /** Serves HTTP/2 on connections that another server has accepted. */
-export function createSessions({ limits, handler, log }: SessionsOptions): Sessions {
+export function createSessions({ limits, handler, turnAway, log }: SessionsOptions): Sessions {
   const open = new Set<ServerHttp2Session>();
   const sockets = new Set<Socket>();
   const receiving = new Map<HttpRequest, number>();
@@ -71,6 +72,7 @@ export function createSessions({ limits, handler, log }: SessionsOptions): Sessi
     });
     handler(request, response);
   });
+  if (turnAway !== undefined) putBefore(server, turnAway);
   server.on("session", (session) => {
     open.add(session);
     session.once("close", () => open.delete(session));
@@ -109,6 +111,16 @@ export function createSessions({ limits, handler, log }: SessionsOptions): Sessi
       for (const socket of sockets) socket.destroy();
     },
   };
+}
+
+/** Puts `turnAway` before the listener that makes requests of streams. */
+function putBefore(server: Http2Server, turnAway: TurnAway): void {
+  const makeRequest = server.listeners("stream") as ((...args: unknown[]) => void)[];
+  server.removeAllListeners("stream");
+  server.on("stream", (stream, headers, ...rest) => {
+    if (turnAway(stream, headers)) stream.on("error", () => {});
+    else for (const make of makeRequest) make.call(server, stream, headers, ...rest);
+  });
 }
 
 /** Node waits for the client to close its end, too: one that never does would hold the connection, and a shutdown. */

@@ -64,14 +64,16 @@ export class AdmissionQueue {
 
   /** Starts the call, queues it, or refuses it. `lagMs` is what the event loop is behind. */
   ask(applicant: Applicant, lagMs = 0): Ticket {
-    const own = this.#waiting.get(applicant.client);
-    if (own === undefined && this.#hasSeat(applicant.client)) return this.#seat(applicant);
-    const now = performance.now();
-    const waitMs = this.#expectedWait(own?.size ?? 0);
-    if (!this.#mayWait(applicant, own?.size ?? 0, waitMs, now, lagMs)) {
-      applicant.refuse(waitMs);
+    const { client, deadline } = applicant;
+    const own = this.#waiting.get(client);
+    if (own === undefined && this.#hasSeat(client)) return this.#seat(applicant);
+    const refusedMs = this.refusal(client, deadline, lagMs);
+    if (refusedMs !== undefined) {
+      applicant.refuse(refusedMs);
       return NO_TICKET;
     }
+    if (this.#waitingCount >= this.#limits.waitingMax) this.#refuseOneOfMost();
+    const now = performance.now();
     if (this.#waitingCount === 0) {
       this.#emptyAt = now;
       this.#startedAt = now;
@@ -80,6 +82,14 @@ export class AdmissionQueue {
     else own.add(applicant);
     this.#waitingCount += 1;
     return { end: () => this.#forget(applicant) };
+  }
+
+  /** The expected wait of a call that `ask` would refuse, else undefined. */
+  refusal(client: string, deadline: number, lagMs = 0): number | undefined {
+    const own = this.#waiting.get(client)?.size ?? 0;
+    if (own === 0 && this.#hasSeat(client)) return undefined;
+    const waitMs = this.#expectedWait(own);
+    return this.#mayWait(deadline, own, waitMs, lagMs) ? undefined : waitMs;
   }
 
   /** Gives the seats of requests that come slowly to calls that wait. */
@@ -101,14 +111,32 @@ export class AdmissionQueue {
     return (ahead + 1) * this.#intervalMs;
   }
 
-  #mayWait(applicant: Applicant, own: number, waitMs: number, now: number, lagMs: number): boolean {
+  #mayWait(deadline: number, own: number, waitMs: number, lagMs: number): boolean {
+    const now = performance.now();
     const { waitingMax, waitingOfClient, waitMaxMs, standingWaitMaxMs, standingMs } = this.#limits;
-    if (this.#waitingCount >= waitingMax) return false;
+    if (this.#waitingCount >= waitingMax && this.#mostWaiting().size <= own + 1) return false;
     const serviceMs = this.#taken * this.#intervalMs;
-    if (now + waitMs + serviceMs + lagMs > applicant.deadline) return false;
+    if (now + waitMs + serviceMs + lagMs > deadline) return false;
     if (own < waitingOfClient) return true;
     const stands = this.#waitingCount > 0 && now - this.#emptyAt > standingMs;
     return waitMs <= (stands ? standingWaitMaxMs : waitMaxMs);
+  }
+
+  /** The calls of the client that has most of them in the queue. */
+  #mostWaiting(): ReadonlySet<Applicant> {
+    let most: ReadonlySet<Applicant> = new Set();
+    for (const calls of this.#waiting.values()) if (calls.size > most.size) most = calls;
+    return most;
+  }
+
+  /** The queue is full: who has much in it makes room for who has little. */
+  #refuseOneOfMost(): void {
+    const calls = this.#mostWaiting();
+    const newest = [...calls].at(-1);
+    if (newest === undefined) return;
+    const waitMs = this.#expectedWait(calls.size);
+    this.#forget(newest);
+    newest.refuse(waitMs);
   }
 
   #seat(applicant: Applicant): Ticket {

@@ -26,6 +26,8 @@ export const DEFAULT_ADMISSION_LIMITS: AdmissionLimits = Object.freeze({
 /** Decides which calls are served now, which wait, and which are refused. */
 export interface Admission {
   ask(kind: CallKind, applicant: Applicant): Ticket;
+  /** The expected wait, in milliseconds, of a call that is refused now; undefined if `ask` would take it. */
+  refusal(kind: CallKind, client: string, deadline: number): number | undefined;
 }
 
 const TICK_MS = 100;
@@ -59,6 +61,9 @@ export function createAdmission(limits: AdmissionLimits, log: Log): Admission {
     log.warn({ refused: { ...refused }, waiting, loopDelayMs: Math.round(lagMs) }, "Overloaded: calls were refused");
     for (const kind of Object.keys(refused)) delete refused[kind as CallKind];
   };
+  const count = (kind: CallKind) => {
+    refused[kind] = (refused[kind] ?? 0) + 1;
+  };
   const startTicks = () => {
     lagMs = 0;
     loopDelay.enable();
@@ -71,12 +76,17 @@ export function createAdmission(limits: AdmissionLimits, log: Log): Admission {
     ask(kind, applicant) {
       const queue = queues[kind];
       const refuse = (retryAfterMs: number | undefined) => {
-        refused[kind] = (refused[kind] ?? 0) + 1;
+        count(kind);
         applicant.refuse(retryAfterMs);
       };
       const ticket = queue.ask({ ...applicant, refuse }, lagMs);
       if (ticks === undefined && queue.waitingCount > 0) startTicks();
       return ticket;
+    },
+    refusal(kind, client, deadline) {
+      const waitMs = queues[kind].refusal(client, deadline, lagMs);
+      if (waitMs !== undefined) count(kind);
+      return waitMs;
     },
   };
 }

@@ -1,19 +1,17 @@
-import type { IncomingMessage } from "node:http";
-import type { Http2ServerRequest, Http2Session } from "node:http2";
+import type { Http2Session } from "node:http2";
 import type { Socket } from "node:net";
 
 const ofConnection = new WeakMap<Http2Session | Socket, string>();
 
 /**
- * Whom a request is from, for turns between clients: its address, and with IPv6 the network of 64 bits, in which one
+ * Whom a connection is from, for turns between clients: its address, and with IPv6 the network of 64 bits, in which one
  * machine may have as many addresses as it likes.
  */
-export function clientAddress(request: IncomingMessage | Http2ServerRequest): string {
-  const connection = "stream" in request ? request.stream.session : request.socket;
-  if (connection === undefined) return "";
+export function clientAddress(connection: Http2Session | Socket): string {
   let address = ofConnection.get(connection);
   if (address === undefined) {
-    address = networkOf(request.socket.remoteAddress ?? "");
+    const socket = "socket" in connection ? connection.socket : connection;
+    address = networkOf(socket.remoteAddress ?? "");
     ofConnection.set(connection, address);
   }
   return address;

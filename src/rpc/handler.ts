@@ -1,6 +1,13 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
+import type {
+  Http2ServerRequest,
+  Http2ServerResponse,
+  Http2Session,
+  IncomingHttpHeaders,
+  ServerHttp2Stream,
+} from "node:http2";
+import type { Socket } from "node:net";
 import { base64Decode } from "@bufbuild/protobuf/wire";
 import { Code, ConnectError, createConnectRouter, createContextValues, type HandlerContext } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
@@ -27,7 +34,7 @@ import { relaxGrpcMessage } from "./grpc-message.ts";
 import { guardCall } from "./interceptor.ts";
 import { createJsonScan } from "./json-scan.ts";
 import { createMemoryBudget, type Lease } from "./memory-budget.ts";
-import { overloaded, refuseQuickly, retryDelay } from "./quick-refusal.ts";
+import { overloaded, refuseQuickly, refuseStream, retryDelay } from "./quick-refusal.ts";
 import { explainStatus, refusalResponse } from "./refusal.ts";
 import { readRequestBody } from "./request-body.ts";
 import { dropDistantDeadline, requestFormat, shortenDeadline, timeoutOf } from "./request-format.ts";
@@ -67,7 +74,7 @@ export interface RpcHandlerOptions {
   /** How many calls are served at a time, and how many wait. */
   admission?: Partial<AdmissionLimits>;
   /** Whose call it is: under load, clients take turns. Default: by address. */
-  clientOf?(request: Request): string;
+  clientOf?(connection: Connection, headers: IncomingHttpHeaders): string;
   /** Keeps what runs, for the case of a crash, until the returned function is called. Default: nowhere. */
   noteCall?(text: string): () => void;
   /** Runs before the body of a call is read, to authenticate it. What it throws is the answer. */
@@ -85,8 +92,14 @@ export interface RpcHandlerOptions {
 type Request = IncomingMessage | Http2ServerRequest;
 type Response = ServerResponse | Http2ServerResponse;
 
-/** Answers a request if it is an RPC; false means that it is none and that nothing has been done. */
-export type RpcHandler = (request: Request, response: Response) => boolean;
+type Connection = Http2Session | Socket;
+
+export interface RpcHandler {
+  /** Answers a request if it is an RPC; false means that it is none and that nothing has been done. */
+  (request: Request, response: Response): boolean;
+  /** Refuses a gRPC call of the many that come under overload, as cheaply as possible. */
+  turnAway(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): boolean;
+}
 
 /** Serves gRPC, gRPC-Web and Connect, binary and JSON. */
 export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
@@ -127,7 +140,7 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
     const askedAt = performance.now();
     const timeoutMs = timeoutOf(request.headers);
     const waiting = admission.ask(kind, {
-      client: clientOf(request),
+      client: clientOf(connectionOf(request), request.headers),
       deadline: askedAt + timeoutMs,
       isReceiving: () => !request.complete,
       start(ticket) {
@@ -151,13 +164,27 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
     for (const cut of cuts) cut();
   });
 
-  return (request, response) => {
+  const turnAway: RpcHandler["turnAway"] = (stream, headers) => {
+    const { session } = stream;
+    const type = headers["content-type"];
+    if (session === undefined || type === undefined || !GRPC_TYPE.test(type) || headers[":method"] !== "POST")
+      return false;
+    const kind = routes.kindOf(headers[":path"] ?? "");
+    if (kind === undefined || headers.origin !== undefined) return false;
+    const deadline = performance.now() + timeoutOf(headers);
+    const waitMs = admission.refusal(kind, clientOf(session, headers), deadline);
+    if (waitMs === undefined) return false;
+    refuseStream(stream, headers, retryDelay(waitMs), requestIdOf(headers));
+    return true;
+  };
+
+  const answer = (request: Request, response: Response) => {
     const path = (request.url ?? "").split("?", 1)[0] ?? "";
     const route = routes.find(path, request);
     if (route === undefined) return false;
     if (applyCors(corsOrigins, request, response)) return true;
 
-    const requestId = requestIdOf(request);
+    const requestId = requestIdOf(request.headers);
     response.setHeader("x-request-id", requestId);
     const method = path.slice(1);
     const begin = (ticket: Ticket, refused = options.end?.aborted ? shuttingDown() : unknownMethod(route, method)) => {
@@ -204,6 +231,14 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
     else admit(route.kind, request, response, begin);
     return true;
   };
+  return Object.assign(answer, { turnAway });
+}
+
+/** As a client of gRPC names it; who writes it otherwise is answered in the usual way. */
+const GRPC_TYPE = /^application\/grpc(?:\+proto|\+json)?$/;
+
+function connectionOf(request: Request): Connection {
+  return ("stream" in request && request.stream.session) || request.socket;
 }
 
 function unknownMethod({ known }: Route, method: string): QuiverError | undefined {
@@ -264,6 +299,8 @@ type MessageScan = (message: Uint8Array, limits: ElementLimits) => void;
 /** Finds the handler of a path; undefined when the request is no RPC. */
 interface Routes {
   find(path: string, request: Request): Route | undefined;
+  /** Undefined also for what is no RPC. */
+  kindOf(path: string): CallKind | undefined;
 }
 
 function createRoutes(options: RpcHandlerOptions, limits: RpcLimits): Routes {
@@ -299,6 +336,7 @@ function createRoutes(options: RpcHandlerOptions, limits: RpcLimits): Routes {
     .handlers.map((handler) => routeOf(handler, false));
 
   return {
+    kindOf: (path) => known.get(path)?.kind,
     find(path, request) {
       const route = known.get(path);
       if (route !== undefined || request.method !== "POST") return route;
@@ -329,8 +367,8 @@ function routeOf(handler: UniversalHandler, known: boolean): Route {
   return { handler, kind, known, scanFields: createFieldScan(input), scanJson: createJsonScan(input) };
 }
 
-function requestIdOf(request: Request): string {
-  const given = request.headers["x-request-id"];
+function requestIdOf(headers: IncomingHttpHeaders): string {
+  const given = headers["x-request-id"];
   return typeof given === "string" && REQUEST_ID.test(given) ? given : randomUUID();
 }
 

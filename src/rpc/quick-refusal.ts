@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
+import type { Http2ServerRequest, Http2ServerResponse, IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import type { ConnectError } from "@connectrpc/connect";
 import {
   codeToHttpStatus,
@@ -68,6 +68,21 @@ export function refuseQuickly(request: Request, response: Response, isStream: bo
   }
   return true;
 }
+
+/** The same for a gRPC call over HTTP/2 of which there is no request yet. */
+export function refuseStream(
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  retryAfterMs: number,
+  requestId: string,
+): void {
+  const { grpcHeaders } = dressOf(retryAfterMs);
+  const type = headers["content-type"];
+  // Without a reader, Node drops what comes of the body, and resets a stream of which more would come.
+  stream.respond({ ":status": 200, "content-type": type, "x-request-id": requestId, ...grpcHeaders }, END_STREAM);
+}
+
+const END_STREAM = { endStream: true };
 
 interface Answer {
   readonly status: number;

@@ -75,6 +75,7 @@ export async function openRpcHarness(t: TestContext, options: RpcHarnessOptions)
     handler: (request, response) => {
       if (!rpc(request, response)) routes(request, response);
     },
+    turnAway: rpc.turnAway,
   });
 
   const sessions: Http2SessionManager[] = [];
