@@ -59,21 +59,23 @@ suite("the guard", { timeout: 60_000 }, () => {
 
   test("refuses from the high mark to the low one, and tells both", async (t) => {
     const { guard, pretended, problems } = guardOf(t);
-    pretended.live = 910 * MIB;
+    pretended.live = 810 * MIB;
+    guard.admit(1)();
+    await guard.process.reclaim();
     assert.throws(
       () => guard.admit(1),
       (error) => {
         assert.ok(memoryFull(error));
         const { metadata } = error as QuiverError;
-        assert.deepEqual([metadata.limit, metadata.used], [`${LIMIT}`, `${910 * MIB}`]);
+        assert.deepEqual([metadata.limit, metadata.used], [`${LIMIT}`, `${810 * MIB}`]);
         return true;
       },
     );
     assert.equal(problems.length, 1);
-    pretended.live = 870 * MIB;
+    pretended.live = 760 * MIB;
     guard.process.look();
     assert.throws(() => guard.admit(1), memoryFull);
-    pretended.live = 840 * MIB;
+    pretended.live = 740 * MIB;
     await until(() => problems.length === 2);
     assert.equal(problems[1], undefined);
     guard.admit(1)();
@@ -87,7 +89,21 @@ suite("the guard", { timeout: 60_000 }, () => {
     await guard.makeRoom(10 * MIB);
     assert.ok(pretended.reclaims > 0);
     guard.admit(10 * MIB)();
-    assert.equal(guard.makeRoom(10 * MIB), undefined, "nobody waits while there is room");
+    const { reclaims } = pretended;
+    await guard.makeRoom(10 * MIB);
+    assert.equal(pretended.reclaims, reclaims, "nothing is collected while there is room");
+  });
+
+  test("collects rarely when there is little to collect", async (t) => {
+    const { guard, pretended } = guardOf(t);
+    pretended.live = 880 * MIB;
+    await guard.makeRoom(10 * MIB);
+    await guard.makeRoom(10 * MIB);
+    assert.equal(pretended.reclaims, 1);
+    pretended.garbage = 60 * MIB;
+    guard.process.look();
+    await guard.process.reclaim();
+    assert.equal(pretended.reclaims, 2, "a lot of garbage is collected at once");
   });
 
   test("minds the heap of JavaScript, whose limit ends the process", (t) => {
@@ -165,10 +181,10 @@ suite("the engine", { timeout: 60_000 }, () => {
     assert.ok(use.vectors >= VECTORS * 64 * 4 && use.keys > VECTORS && use.metadata > 0 && use.store > 0);
     assert.equal(use.limit, LIMIT);
 
-    pretended.live = 950 * MIB;
+    pretended.live = 900 * MIB;
     const put = () =>
       engine.putVectors(partitionOf("index"), [{ key: "new", data: new Float32Array(64), metadata: {} }]);
-    memory.look();
+    await memory.reclaim();
     await assert.rejects(put(), memoryFull);
     assert.equal(engine.health.state, "read_only");
     assert.deepEqual(

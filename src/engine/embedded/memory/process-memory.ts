@@ -1,5 +1,4 @@
 import { totalmem } from "node:os";
-import { setTimeout } from "node:timers/promises";
 import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { addon } from "../../../../native/addon.ts";
@@ -18,14 +17,15 @@ export interface MemoryProbe {
 const LOOK_MS = 50;
 const LOOK_BYTES = 1024 * 1024;
 
-/** Memory is reclaimed again after so long at the earliest, and so many times as long as it took the last time. */
+/**
+ * A collection holds up everything else, some 0.1 s for each million keys: the next one comes after so long at the earliest,
+ * and so many times as long as it took.
+ */
 const RECLAIM_PAUSE_MS = 500;
-const RECLAIM_PAUSE_TIMES = 4;
+const RECLAIM_PAUSE_TIMES = 9;
 
-const RECLAIM_WAIT_MAX_MS = 5_000;
-
-/** Of the limit: above it garbage is collected before anything is refused, when there may be so much of it. */
-const RECLAIM_SHARE = 0.75;
+/** Of the limit: above the first, garbage is collected at once when it may be as much as the second. */
+const RECLAIM_SHARE = 0.85;
 const GARBAGE_SHARE = 0.05;
 
 /** Of the machine's memory, or of the container's. */
@@ -63,8 +63,7 @@ export class ProcessMemory {
   #lookedAt = Number.NEGATIVE_INFINITY;
   #reclaiming: Promise<void> | undefined;
   #reclaimAfter = Number.NEGATIVE_INFINITY;
-  /** What was left after the last time. */
-  #leftOver = 0;
+  #left = { resident: 0, heap: 0 };
 
   constructor(limit: number, probe: MemoryProbe = PROCESS) {
     this.limit = limit;
@@ -86,8 +85,7 @@ export class ProcessMemory {
     this.#resident = this.#probe.resident();
     this.#taken = 0;
     this.#lookedAt = performance.now();
-    const garbage = this.#resident - this.#leftOver;
-    if (this.#resident > this.limit * RECLAIM_SHARE && garbage > this.limit * GARBAGE_SHARE) void this.reclaim();
+    if (this.#hasMuchGarbage) void this.reclaim();
   }
 
   /** Notes that so many bytes are taken now. */
@@ -100,18 +98,14 @@ export class ProcessMemory {
     return this.resident + bytes <= this.limit;
   }
 
-  /** The same, once it is time for it: so that whoever waits really sees what can be freed. */
-  async reclaimInTurn(): Promise<void> {
-    // What is under way may have begun before garbage of the caller was garbage.
-    await this.#reclaiming;
-    const waitMs = this.#reclaimAfter - performance.now();
-    if (waitMs > 0) await setTimeout(Math.min(waitMs, RECLAIM_WAIT_MAX_MS));
-    await this.reclaim();
+  /** Bytes that were held, also of JavaScript's heap, when garbage was collected the last time; 0 before. */
+  get left(): { readonly resident: number; readonly heap: number } {
+    return this.#left;
   }
 
-  /** Frees what is not used any more; joins what is under way, and does nothing so soon after the last time. */
+  /** Frees what is not used any more; joins what is under way, and does nothing soon after the last time if it can wait. */
   async reclaim(): Promise<void> {
-    if (!this.#reclaiming && performance.now() >= this.#reclaimAfter) {
+    if (!this.#reclaiming && (performance.now() >= this.#reclaimAfter || this.#hasMuchGarbage)) {
       this.#reclaiming = this.#reclaim().finally(() => {
         this.#reclaiming = undefined;
       });
@@ -119,12 +113,17 @@ export class ProcessMemory {
     await this.#reclaiming;
   }
 
+  get #hasMuchGarbage(): boolean {
+    const { limit } = this;
+    return this.#resident > limit * RECLAIM_SHARE && this.#resident - this.#left.resident > limit * GARBAGE_SHARE;
+  }
+
   async #reclaim(): Promise<void> {
     const startedAt = performance.now();
     await this.#probe.reclaim();
     const endedAt = performance.now();
     this.#reclaimAfter = endedAt + Math.max(RECLAIM_PAUSE_MS, RECLAIM_PAUSE_TIMES * (endedAt - startedAt));
-    this.#leftOver = this.#probe.resident();
+    this.#left = { resident: this.#probe.resident(), heap: this.#probe.heap().used };
     this.look();
   }
 }
