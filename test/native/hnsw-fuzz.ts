@@ -160,7 +160,7 @@ for (let call = 0; call < calls; call++) {
   const names = ["add", "add", "add", "remove", "get", "build", "search", "search", "search", "distances", "stats"];
   if (random.next() < 0.3) names.push("save");
   const name = random.pick(
-    chosen && graphs.length < 50 ? [...names, "create", "load"] : chosen ? [...names, "dispose"] : ["create"],
+    chosen && graphs.length < 10 ? [...names, "create", "load"] : chosen ? [...names, "dispose"] : ["create"],
   );
   called.add(name);
   try {
