@@ -29,7 +29,10 @@ export interface QueueLimits {
   readonly waitingOfClient: number;
   /** A call that would wait longer is refused at once. In milliseconds. */
   readonly waitMaxMs: number;
-  /** The same while calls have been waiting for longer than `standingMs` without a break: a queue that stands gains nothing. */
+  /**
+   * The same while calls have been waiting for longer than `standingMs` without a break as long as that: a queue that stands
+   * gains nothing, and one that was empty for a moment would be filled with calls that then miss their deadlines.
+   */
   readonly standingWaitMaxMs: number;
   readonly standingMs: number;
   /** A call whose request takes longer to come gives its seat to another and goes on without one. In milliseconds. */
@@ -52,6 +55,7 @@ export class AdmissionQueue {
   #intervalMs = 1;
   #startedAt = 0;
   #emptyAt = 0;
+  #waitedAt = Number.NEGATIVE_INFINITY;
 
   constructor(limits: QueueLimits) {
     this.#limits = limits;
@@ -75,9 +79,10 @@ export class AdmissionQueue {
     if (this.#waitingCount >= this.#limits.waitingMax) this.#refuseOneOfMost();
     const now = performance.now();
     if (this.#waitingCount === 0) {
-      this.#emptyAt = now;
+      if (now - this.#waitedAt > this.#limits.standingMs) this.#emptyAt = now;
       this.#startedAt = now;
     }
+    this.#waitedAt = now;
     if (own === undefined) this.#waiting.set(applicant.client, new Set([applicant]));
     else own.add(applicant);
     this.#waitingCount += 1;
@@ -118,7 +123,7 @@ export class AdmissionQueue {
     const serviceMs = this.#taken * this.#intervalMs;
     if (now + waitMs + serviceMs + lagMs > deadline) return false;
     if (own < waitingOfClient) return true;
-    const stands = this.#waitingCount > 0 && now - this.#emptyAt > standingMs;
+    const stands = now - this.#waitedAt <= standingMs && now - this.#emptyAt > standingMs;
     return waitMs <= (stands ? standingWaitMaxMs : waitMaxMs);
   }
 
