@@ -1,9 +1,10 @@
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import type { Config } from "./config.ts";
 import { openCrashNotes } from "./engine/embedded/crash-notes.ts";
 import { openEmbeddedEngine } from "./engine/embedded/embedded-engine.ts";
 import { defaultMemoryLimit, ProcessMemory } from "./engine/embedded/memory/process-memory.ts";
+import { makeDirectory } from "./engine/embedded/storage/directory.ts";
 import type { Engine, Health, Quotas } from "./engine/engine.ts";
 import { QuiverError } from "./errors.ts";
 import { openPort, type Port } from "./http/port.ts";
@@ -32,6 +33,8 @@ const DRAIN_MS = 10_000;
 
 /** From the begin of `close` to the end of saving graphs; the rest of the 15 s is for closing the store. */
 const SAVED_MS = 13_000;
+/** The same, to the end of waiting for the store: what it acknowledged is on the disk, and its log is read at the next start. */
+const CLOSED_MS = 14_000;
 
 /** What tests change of how a server is put together. */
 export interface ServerParts {
@@ -89,15 +92,25 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
       return port.url;
     },
     async close() {
-      const savedBy = performance.now() + SAVED_MS;
+      const startedAt = performance.now();
+      const left = (ms: number) => Math.max(0, startedAt + ms - performance.now());
       shutdown.abort();
       const timer = setTimeout(() => end.abort(), END_MS);
       await Promise.all([service.jobs.close(), port?.drain(DRAIN_MS)]);
       clearTimeout(timer);
       service.queries.close();
-      await engine.close({ withinMs: Math.max(0, savedBy - performance.now()) });
+      const closed = engine.close({ withinMs: left(SAVED_MS) });
+      const isClosed = await isDoneWithin(closed, left(CLOSED_MS));
+      if (!isClosed) log.warn("The server ends without closing the store: the time to do so is over");
     },
   };
+}
+
+/** Rejects if `work` does so in time. */
+async function isDoneWithin(work: Promise<void>, ms: number): Promise<boolean> {
+  const timeout = Promise.withResolvers<boolean>();
+  const timer = setTimeout(timeout.resolve, ms, false);
+  return Promise.race([work.then(() => true), timeout.promise]).finally(() => clearTimeout(timer));
 }
 
 const MIB = 1024 * 1024;
@@ -109,10 +122,10 @@ function callMemory(limit: number) {
   return { maxBufferedBytes: part(16, 32 * MIB, 512 * MIB), maxAnswerBytes: part(8, 64 * MIB, 1024 * MIB) };
 }
 
-function openEngine(config: Config, memory: ProcessMemory, log: Log): Promise<Engine> {
+async function openEngine(config: Config, memory: ProcessMemory, log: Log): Promise<Engine> {
   const path = resolve(config.data);
   try {
-    makeDirectory(path);
+    await makeDirectory(path);
   } catch (cause) {
     const message = `Cannot make the data directory "${path}": ${(cause as Error).message}; choose another with --data`;
     throw new QuiverError("INVALID_FIELD", message, { cause });
@@ -133,27 +146,6 @@ function openEngine(config: Config, memory: ProcessMemory, log: Log): Promise<En
 function logHealth(log: Log, { state, problems: [problem] }: Health): void {
   if (problem) log.error({ err: problem }, `The storage is ${state === "failed" ? "damaged" : "read-only"} now`);
   else log.warn("The storage is well again: writes go on");
-}
-
-/**
- * Makes it if it is not there. The parent must be: a disk that is not mounted is not replaced by a new directory in its
- * place. The parent is synced, also after a start that ended in between, or a power cut takes the whole directory.
- */
-function makeDirectory(path: string): void {
-  if (!existsSync(path)) mkdirSync(path);
-  let parent: number;
-  try {
-    parent = openSync(dirname(path), "r");
-  } catch (error) {
-    // One that may be entered but not read: whoever made the data directory in it answers for its name.
-    if ((error as NodeJS.ErrnoException).code === "EACCES") return;
-    throw error;
-  }
-  try {
-    fsyncSync(parent);
-  } finally {
-    closeSync(parent);
-  }
 }
 
 function quotasOf(config: Config): Quotas {
