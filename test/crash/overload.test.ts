@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { fork } from "node:child_process";
 import { once } from "node:events";
+import { constants, setPriority } from "node:os";
 import { resolve } from "node:path";
 import { type TestContext, test } from "node:test";
 import { Code, ConnectError } from "@connectrpc/connect";
@@ -16,55 +17,60 @@ import { type LoadRequest, type LoadResult, putKey } from "./overload-generator.
 
 const SECONDS = rounds("OVERLOAD_SECONDS", { quick: 20, full: 300 });
 const IS_FULL = SECONDS >= 300;
+const CONTROL_SECONDS = 8;
 const VECTORS = 20_000;
 const DIMENSION = 128;
 const TIMES_CAPACITY = 5;
-/** Of a client on an idle machine. Where the server answers slowly at its peak already, clients are more patient. */
 const DEADLINE_MS = 1_000;
-const PATIENCE = 10;
-/** Enough for every place of a kind, and some that wait. */
+/** Nobody gives up while the peak is measured. */
+const PEAK_DEADLINE_MS = 10_000;
+/** Enough for every place of a kind, and some that wait: none of them is refused. */
 const AT_PEAK = 24;
+const GOODPUT_MIN = 0.8;
 const REFUSAL_MS_MAX = 50;
 const PUT_SHARE = 0.05;
 const PLACE = { vectorBucketName: "b", indexName: "i" };
 
 test("at five times what the server can serve, it serves as much, refuses the rest at once, and loses nothing", async (t) => {
   const { server, random } = await startWithVectors(t);
-  const { peak, overload, probes } = await overloaded(t, server, random);
-  assertAdmitted(peak, overload);
-  assert.ok(probes.refused > 0, "no refusal was looked at");
-  assert.equal(probes.wrong, "");
+  const run = await overload(t, server, random, SECONDS);
+  assertGoodput(run);
+  assertQuickRefusals(run);
+  assert.ok(run.probes.refused > 0, "no refusal was looked at");
+  assert.equal(run.probes.wrong, "");
 
   assert.equal(await server.stop(), 0);
   const restarted = await ServerProcess.start(server.data);
   t.after(() => restarted.kill());
-  const clients = clientsOf(t, restarted.url);
-  const stored = await listKeys(clients);
-  const lost = overload.acknowledged.filter((number) => !stored.has(putKey("overload-", number)));
+  const stored = await listKeys(clientsOf(t, restarted.url));
+  assert.ok(run.overload.acknowledged.length > 0, "no put was acknowledged");
+  const lost = run.overload.acknowledged.filter((number) => !stored.has(putKey("overload-", number)));
   assert.deepEqual(lost, []);
 });
 
-test("without admission control, the same load shows it", async (t) => {
-  const { server, random } = await startWithVectors(t, resolve(import.meta.dirname, "overload-unlimited.ts"));
-  const { peak, overload } = await overloaded(t, server, random);
-  assert.throws(() => assertAdmitted(peak, overload));
+test("control: a server that admits every call serves less than it could", async (t) => {
+  const { server, random } = await startWithVectors(t, "unlimited");
+  const run = await overload(t, server, random, CONTROL_SECONDS);
+  assert.throws(() => assertGoodput(run), /^AssertionError.*goodput is/);
+});
+
+test("control: a server whose event loop is held up refuses late", async (t) => {
+  const { server, random } = await startWithVectors(t, "held");
+  const run = await overload(t, server, random, CONTROL_SECONDS);
+  assert.throws(() => assertQuickRefusals(run), /^AssertionError.*refusals took/);
 });
 
 test("a client that floods the server does not take the turns of another", async (t) => {
   const { server, random } = await startWithVectors(t);
+  const seconds = SECONDS / 4;
   const flood = generate(t, {
     ...base(server, random),
     localAddress: "127.0.0.2",
     connections: 1_000,
-    seconds: SECONDS / 2,
+    seconds,
     load: { atOnce: 4_000 },
   });
-  const good = await generate(t, {
-    ...base(server, random),
-    seconds: SECONDS / 2,
-    connections: 1,
-    load: { perSecond: 10 },
-  });
+  const good = await generate(t, { ...base(server, random), seconds, connections: 1, load: { perSecond: 10 } });
   const flooded = await flood;
   t.diagnostic(`flood ${describe(flooded)}`);
   t.diagnostic(`good ${describe(good)}`);
@@ -72,44 +78,60 @@ test("a client that floods the server does not take the turns of another", async
   assert.ok(good.ok >= 0.99 * good.due, `${good.ok} of ${good.due} calls of the good client were served`);
 });
 
-/** The pass of the table in docs/reliability.md. */
-function assertAdmitted(peak: LoadResult, overload: LoadResult): void {
-  const goodput = goodputOf(peak, overload);
-  assert.ok(goodput >= 0.8, `goodput is ${goodput.toFixed(2)} of the peak`);
-  assert.ok(overload.refused > overload.ok, "that was no overload");
-  // Tests that run beside the quick form take the processor away now and then.
-  const refusalMs = IS_FULL ? overload.refusedMs.p99 : overload.refusedMs.p50;
-  assert.ok(refusalMs < REFUSAL_MS_MAX, `refusals took ${refusalMs.toFixed(1)} ms`);
+/** What the server did at its peak, before and after it was asked for more, and meanwhile. */
+interface Run {
+  readonly peaks: readonly LoadResult[];
+  readonly overload: LoadResult;
+  /** A few calls of a process that has nothing else to do: it sees the time that the server takes, and not its own. */
+  readonly witness: LoadResult;
+  readonly probes: Probes;
+}
+
+/** These two are the pass of the table in docs/reliability.md. */
+function assertGoodput(run: Run): void {
+  const goodput = goodputOf(run);
+  assert.ok(goodput >= GOODPUT_MIN, `goodput is ${goodput.toFixed(2)} of the peak`);
+  assert.ok(run.overload.refused > run.overload.ok, "that was no overload");
+}
+
+function assertQuickRefusals({ witness: { refused, refusedMs } }: Run): void {
+  assert.ok(refused > 0, "the witness was not refused");
+  // Beside the quick form other tests run, which take the processor for some ten milliseconds now and then.
+  const ms = IS_FULL ? refusedMs.p99 : refusedMs.p95;
+  assert.ok(ms < REFUSAL_MS_MAX, `refusals took ${ms.toFixed(1)} ms`);
 }
 
 /** Answers in time, as a share of what the server answers when no more is asked of it. */
-function goodputOf(peak: LoadResult, overload: LoadResult): number {
-  return overload.ok / overload.seconds / rateOf(peak);
+function goodputOf({ peaks, overload }: Run): number {
+  const peak = peaks.reduce((sum, each) => sum + rateOf(each), 0) / peaks.length;
+  return overload.ok / overload.seconds / peak;
 }
 
 function rateOf({ ok, late, seconds }: LoadResult): number {
   return (ok + late) / seconds;
 }
 
-async function overloaded(t: TestContext, server: ServerProcess, random: Random) {
-  const peak = await generate(t, { ...base(server, random), seconds: SECONDS / 4, load: { atOnce: AT_PEAK } });
-  t.diagnostic(`peak ${describe(peak)}`);
-  const perSecond = TIMES_CAPACITY * rateOf(peak);
-  const deadlineMs = Math.round(Math.max(DEADLINE_MS, PATIENCE * peak.okMs.p50));
-  const seconds = (SECONDS * 3) / 4;
-  const probing = probe(t, server, random, { seconds, deadlineMs });
-  const overload = await generate(t, {
-    ...base(server, random),
-    seconds,
-    load: { perSecond },
-    keyPrefix: "overload-",
-    deadlineMs,
-  });
-  const probes = await probing;
+async function overload(t: TestContext, server: ServerProcess, random: Random, allSeconds: number): Promise<Run> {
+  const measurePeak = () =>
+    generate(t, { ...base(server, random), seconds: allSeconds / 8, load: { atOnce: AT_PEAK } });
+  const before = await measurePeak();
+  const perSecond = TIMES_CAPACITY * rateOf(before);
+  const seconds = (allSeconds * 3) / 4;
+  const common = { ...base(server, random), seconds, deadlineMs: DEADLINE_MS };
+  const [overload, witness, probes] = await Promise.all([
+    generate(t, { ...common, load: { perSecond }, keyPrefix: "overload-" }),
+    generate(t, { ...common, load: { perSecond: 50 }, keyPrefix: "witness-", connections: 1 }),
+    probe(t, server, random, seconds),
+  ]);
+  const after = await measurePeak();
+  const run = { peaks: [before, after], overload, witness, probes };
+  t.diagnostic(`peak before ${describe(before)}`);
   t.diagnostic(`at ${Math.round(perSecond)}/s ${describe(overload)}`);
-  t.diagnostic(`goodput ${goodputOf(peak, overload).toFixed(3)} of the peak`);
-  t.diagnostic(`a real client: ${probes.ok} answers, ${probes.refused} refusals ${probes.wrong}`);
-  return { peak, overload, probes };
+  t.diagnostic(`witness ${describe(witness)}`);
+  t.diagnostic(`peak after ${describe(after)}`);
+  t.diagnostic(`goodput ${goodputOf(run).toFixed(3)} of the peak`);
+  t.diagnostic(`a real client: ${probes.ok} answers, ${probes.refused} refusals, ${probes.late} late ${probes.wrong}`);
+  return run;
 }
 
 function base(server: ServerProcess, random: Random): LoadRequest {
@@ -122,38 +144,49 @@ function base(server: ServerProcess, random: Random): LoadRequest {
     load: { atOnce: 1 },
     putShare: PUT_SHARE,
     keyPrefix: "peak-",
-    deadlineMs: DEADLINE_MS * PATIENCE,
+    deadlineMs: PEAK_DEADLINE_MS,
   };
 }
 
-/** Runs the load in a process of its own. */
+/** Runs the load in a process of its own, before others where this is allowed: its time is not that of the server. */
 async function generate(t: TestContext, request: LoadRequest): Promise<LoadResult> {
   const child = fork(resolve(import.meta.dirname, "overload-generator.ts"));
   t.after(() => child.kill());
+  try {
+    setPriority(child.pid ?? 0, constants.priority.PRIORITY_HIGHEST);
+  } catch {
+    // Only root may.
+  }
   child.send(request);
   const [result] = await once(child, "message");
   child.disconnect();
   return result as LoadResult;
 }
 
+interface Probes {
+  readonly ok: number;
+  readonly refused: number;
+  /** Calls that were begun and met their deadline. */
+  readonly late: number;
+  /** What was wrong with a refusal. */
+  readonly wrong: string;
+}
+
 /** Asks as a real client does meanwhile, and looks at every refusal. */
-async function probe(
-  t: TestContext,
-  server: ServerProcess,
-  random: Random,
-  { seconds, deadlineMs }: { seconds: number; deadlineMs: number },
-) {
+async function probe(t: TestContext, server: ServerProcess, random: Random, seconds: number): Promise<Probes> {
   const { vectors } = clientsOf(t, server.url);
-  const seen = { ok: 0, refused: 0, wrong: "" };
+  const seen = { ok: 0, refused: 0, late: 0, wrong: "" };
   const endAt = performance.now() + seconds * 1_000;
   const ask = async () => {
     const queryVector = { float32: [...random.vector(DIMENSION)] };
     try {
-      await vectors.queryVectors({ ...PLACE, topK: 10, queryVector }, { timeoutMs: deadlineMs });
+      await vectors.queryVectors({ ...PLACE, topK: 10, queryVector }, { timeoutMs: DEADLINE_MS });
       seen.ok += 1;
-    } catch (error) {
-      const wrong = differenceFromRefusal(ConnectError.from(error));
+    } catch (thrown) {
+      const error = ConnectError.from(thrown);
+      const wrong = differenceFromRefusal(error);
       if (wrong === "") seen.refused += 1;
+      else if (error.code === Code.DeadlineExceeded) seen.late += 1;
       else seen.wrong ||= wrong;
     }
   };
@@ -168,10 +201,14 @@ function differenceFromRefusal(error: ConnectError): string {
   return isRefusal ? "" : `${error.message} (${reason}); `;
 }
 
-async function startWithVectors(t: TestContext, program?: string) {
+async function startWithVectors(t: TestContext, control?: "unlimited" | "held") {
   const random = new Random();
   t.diagnostic(`seed ${random.seed}`);
-  const server = await ServerProcess.start(temporaryDirectory(), [], program === undefined ? {} : { program });
+  const options = {
+    program: resolve(import.meta.dirname, "overload-control.ts"),
+    env: { QUIVER_TEST_CONTROL: control ?? "" },
+  };
+  const server = await ServerProcess.start(temporaryDirectory(), [], control === undefined ? {} : options);
   t.after(() => server.kill());
   const clients = clientsOf(t, server.url);
   await clients.buckets.createVectorBucket({ vectorBucketName: "b" });
@@ -205,6 +242,7 @@ async function listKeys({ vectors }: Clients): Promise<Set<string>> {
 }
 
 function describe({ seconds, due, ok, late, refused, failed, okMs, refusedMs, puts }: LoadResult): string {
-  const ms = ({ p50, p99, max }: LoadResult["okMs"]) => `${p50.toFixed(1)}/${p99.toFixed(1)}/${max.toFixed(1)} ms`;
+  const ms = ({ p50, p95, p99, max }: LoadResult["okMs"]) =>
+    `${[p50, p95, p99, max].map((each) => each.toFixed(1)).join("/")} ms`;
   return `${due} due in ${seconds.toFixed(1)} s (${puts} puts): ${ok} served (${ms(okMs)}), ${late} late, ${refused} refused (${ms(refusedMs)}), ${failed} failed`;
 }
