@@ -132,6 +132,17 @@ test("beside writes, overwrites, deletes and changes of indexes and namespaces, 
   assert.deepEqual(found, []);
 });
 
+test("a backup leaves the checkpoint of a verification beside it alone", async (t) => {
+  const { engine } = await filled(t);
+  const found: string[] = [];
+  for (let i = 0; i < 5; i++) {
+    const verifying = verify(engine);
+    await engine.createBackup({ displayName: "", signal: NEVER });
+    found.push(...messagesOf(await verifying));
+  }
+  assert.deepEqual(found, []);
+});
+
 test("one flipped bit of a table, of the manifest or of CURRENT is found, and its file is named", async (t) => {
   const { engine: before, path, random } = await filled(t);
   await before.close();

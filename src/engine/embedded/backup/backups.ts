@@ -5,9 +5,10 @@ import { QuiverError, shuttingDown } from "../../../errors.ts";
 import { failpoint } from "../../../failpoints.ts";
 import type { Backup, Page, PageOptions } from "../../engine.ts";
 import { OneAtATime } from "../one-at-a-time.ts";
+import { makeDirectory, syncDirectory } from "../storage/directory.ts";
 import type { Store } from "../storage/store.ts";
 import { removeCheckpoints, withCheckpoint } from "./checkpoint.ts";
-import { copyFile, fileFailed, remove, sumFile, syncDirectory, writeNewFile } from "./files.ts";
+import { copyFile, fileFailed, remove, sumFile, writeNewFile } from "./files.ts";
 import { readHeaderOf } from "./header.ts";
 import {
   BACKUP_FORMAT,
@@ -52,7 +53,7 @@ export class Backups {
   async removeLeftOvers(): Promise<void> {
     await removeCheckpoints(this.#options.data);
     await remove(join(this.#options.data, UNFINISHED));
-    for (const name of await this.#names(LEFT_OVER)) await remove(join(this.#options.directory, name));
+    await this.#removeUnfinished();
   }
 
   /** One after the other: each holds all that was acknowledged before its call. */
@@ -87,7 +88,7 @@ export class Backups {
     const { store, data, directory } = this.#options;
     store.assertWritable();
     await makeDirectory(directory);
-    await this.removeLeftOvers();
+    await this.#removeUnfinished();
     const id = nextId(await this.#names(ID));
     const path = join(directory, id);
     const unfinished = `${path}.tmp`;
@@ -148,6 +149,11 @@ export class Backups {
     return files;
   }
 
+  /** Checkpoints stay: a verification may be reading its own. */
+  async #removeUnfinished(): Promise<void> {
+    for (const name of await this.#names(LEFT_OVER)) await remove(join(this.#options.directory, name));
+  }
+
   async #assertRoom(bytes: number): Promise<void> {
     const { store, data, directory } = this.#options;
     const [{ dev: disk }, { dev: dataDisk }, { bavail, bsize }] = await Promise.all([
@@ -189,15 +195,6 @@ async function assertWhole(path: string): Promise<void> {
 
 function toBackup(path: string, { id, displayName, createdAt, lsn, formatVersion, files }: Manifest): Backup {
   return { id, displayName, createdAt, lsn, bytes: bytesOf(files), path, formatVersion };
-}
-
-async function makeDirectory(path: string): Promise<void> {
-  try {
-    // The parent must be there: a disk that is not mounted is not replaced by a new directory in its place.
-    await mkdir(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-  }
 }
 
 /** The time in UTC, to the millisecond; later than every backup that is there, whatever the clock says. */

@@ -36,12 +36,6 @@ export async function writeNewFile(path: string, content: string): Promise<void>
   await file.sync();
 }
 
-/** Makes what was created, renamed or removed in a directory survive a loss of power. */
-export async function syncDirectory(path: string): Promise<void> {
-  await using directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
-  await directory.sync();
-}
-
 /** Removes a file or a directory with all that is in it, if it is there. */
 export async function remove(path: string): Promise<void> {
   await rm(path, { recursive: true, force: true });

@@ -1,7 +1,8 @@
 import { mkdir, readdir, rename, rmdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { QuiverError } from "../../../errors.ts";
-import { copyFile, type FileSum, fileFailed, remove, sumFile, syncDirectory } from "./files.ts";
+import { syncDirectory, syncParent } from "../storage/directory.ts";
+import { copyFile, type FileSum, fileFailed, remove, sumFile } from "./files.ts";
 import { readHeaderOf } from "./header.ts";
 import { bytesOf, DATA, type Manifest, type ManifestFile, readManifest } from "./manifest.ts";
 
@@ -96,6 +97,7 @@ function readingFailed(error: unknown, path: string): QuiverError {
 async function makeEmpty(data: string): Promise<boolean> {
   try {
     await mkdir(data);
+    await syncParent(data);
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") {

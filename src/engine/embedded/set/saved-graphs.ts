@@ -17,6 +17,7 @@ import { type Graph, loadGraph } from "../../../../native/hnsw.ts";
 import { QuiverError } from "../../../errors.ts";
 import { failpoint } from "../../../failpoints.ts";
 import { countBits } from "../../../filter/bitmap.ts";
+import { syncDirectory } from "../storage/directory.ts";
 import { type KeyFileHeader, readKeyFileHeader, readKeyTable, UnusableGraph, writeKeyFile } from "./key-file.ts";
 import { type KeyTable, VectorSet, type VectorSetOptions } from "./vector-set.ts";
 
@@ -309,11 +310,6 @@ async function withFile<T>(path: string, flags: string, use: (file: FileHandle) 
   } finally {
     await file.close();
   }
-}
-
-/** A renamed or removed name is on disk. */
-function syncDirectory(path: string): Promise<void> {
-  return withFile(path, "r", (directory) => directory.sync());
 }
 
 /** The length of a graph's file, and the checksum at its end. */

@@ -17,6 +17,7 @@ import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { QuiverError } from "../../../errors.ts";
 import { failpoint } from "../../../failpoints.ts";
+import { syncDirectory } from "./directory.ts";
 
 export const ACKNOWLEDGED = "ACKNOWLEDGED";
 
@@ -198,14 +199,4 @@ async function findManifest(directory: string): Promise<Omit<Mark, "lsn">> {
 
 function manifestName(number: number): string {
   return `MANIFEST-${String(number).padStart(6, "0")}`;
-}
-
-/** Makes the names in a directory durable. */
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, "r");
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
 }
