@@ -29,9 +29,10 @@ export function endOnSignals(server: Server, log: Log): void {
       process.exit(128 + constants.signals[signal]);
     });
   }
-  if (process.channel) {
-    process.once("disconnect", () => {
-      if (!isEnding) end({ reason: "the supervisor ended" });
-    });
-  }
+  const endUnsupervised = () => {
+    if (!isEnding) end({ reason: "the supervisor ended" });
+  };
+  // While the server started; without a supervisor it is undefined.
+  if (process.connected === false) endUnsupervised();
+  else process.once("disconnect", endUnsupervised);
 }

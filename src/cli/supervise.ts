@@ -9,12 +9,12 @@ const HELP = `Runs the server and starts it again when it crashes
 
 Usage: npm run quiver -- supervise [options of the server]
 
-Pauses grow from 0.5 s to 30 s, and are short again after a minute without a crash. SIGINT, SIGTERM and SIGHUP are handed on
-to the server, whose end is then the end. A wrong option, a data directory that is in use, and damaged data are not tried
+Pauses grow from 0.5 s to 30 s, and are short again after a minute without a crash. SIGINT and SIGTERM are handed on to the
+server, whose end is then the end. A wrong option, a data directory that is in use, and damaged data are not tried
 again: the exit code is the server's. See docs/guides/running.md.
 `;
 
-const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 const PAUSE_MIN_MS = 500;
 const PAUSE_MAX_MS = 30_000;
 /** After so long without a crash, the next one is as good as the first. */

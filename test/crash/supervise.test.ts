@@ -30,7 +30,7 @@ test("a native crash: the server is back by itself, with all that it acknowledge
     const before = acknowledged.length;
     const writers = Array.from({ length: 4 }, (_, i) => write(clients, `${round}-${i}`, acknowledged));
     await until(() => acknowledged.length >= before + 100);
-    process.kill(supervised.serverPid, signal);
+    process.kill(await supervised.serverPid(), signal);
     await Promise.all(writers);
     clients = clientsOf(t, await supervised.url(round + 1));
     const stored = await keysOf(clients);
@@ -70,10 +70,19 @@ test("what a restart cannot mend ends the supervisor with the server's exit code
   assert.equal(second.log.filter(({ msg }) => msg === "The server starts").length, 1);
 });
 
-test("a supervisor that is killed takes the server with it", { timeout }, async (t) => {
+for (const signal of ["SIGKILL", "SIGHUP"] as const) {
+  test(`a supervisor that ${signal} ends takes the server with it`, { timeout }, async (t) => {
+    const supervised = new Supervised(t, temporaryDirectory());
+    await supervised.url(1);
+    const pid = await supervised.serverPid();
+    supervised.kill(signal);
+    await until(() => !isRunning(pid));
+  });
+}
+
+test("a supervisor that is killed while the server starts takes it with it", { timeout }, async (t) => {
   const supervised = new Supervised(t, temporaryDirectory());
-  await supervised.url(1);
-  const pid = supervised.serverPid;
+  const pid = await supervised.serverPid();
   supervised.kill("SIGKILL");
   await until(() => !isRunning(pid));
 });
@@ -100,8 +109,11 @@ class Supervised {
     t.after(() => this.kill("SIGKILL"));
   }
 
-  get serverPid(): number {
-    return this.log.findLast(({ msg }) => msg === "The server starts")?.pid as number;
+  /** Of the latest run. */
+  async serverPid(): Promise<number> {
+    const start = () => this.log.findLast(({ msg }) => msg === "The server starts");
+    await until(() => start() !== undefined);
+    return start()?.pid as number;
   }
 
   /** Of the server's so many-th run. */
