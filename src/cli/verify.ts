@@ -53,11 +53,15 @@ async function verifyData(data: string): Promise<Found> {
   const names = existsSync(data) ? readdirSync(data) : [];
   if (!names.some((name) => STORED.test(name)))
     throw new QuiverError("INVALID_FIELD", `There are no data in "${data}"`);
-  const engine = await openEmbeddedEngine({ path: data, onBackgroundError: () => {} }).catch((error: unknown) => {
-    if (!(error instanceof QuiverError) || error.reason !== "STORAGE_LOCKED") throw error;
-    const hint = "a server uses it: have that one verify it, with --url or AdminService/VerifyStorage";
-    throw new QuiverError("STORAGE_LOCKED", `Cannot verify "${data}": ${hint}`);
-  });
+  // What opening mends, such as a lost mark or a saved graph of no use, is not there to be found afterwards.
+  const tell = (message: string) => void process.stderr.write(`quiver: ${message}\n`);
+  const engine = await openEmbeddedEngine({ path: data, onWarning: tell, onBackgroundError: tell }).catch(
+    (error: unknown) => {
+      if (!(error instanceof QuiverError) || error.reason !== "STORAGE_LOCKED") throw error;
+      const hint = "a server uses it: have that one verify it, with --url or AdminService/VerifyStorage";
+      throw new QuiverError("STORAGE_LOCKED", `Cannot verify "${data}": ${hint}`);
+    },
+  );
   try {
     const { problems, files } = await engine.verify({ ref: undefined, signal: new AbortController().signal });
     return { files, problems: problems.map(({ file = "", error }) => ({ file, message: error.message })) };
