@@ -1,5 +1,14 @@
 import assert from "node:assert/strict";
-import { cpSync, existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { openDatabase } from "../../native/rocksdb.ts";
@@ -156,6 +165,24 @@ test("whatever a torn write leaves of one slot, the mark is the last one or the 
     before = after;
   }
   await mark.close();
+});
+
+test("a store whose files are removed or moved away while it is open takes no more writes", async (t) => {
+  const takeAway: readonly ((path: string) => void)[] = [
+    (path) => rmSync(path, { recursive: true }),
+    (path) => rmSync(join(path, "CURRENT")),
+    (path) => renameSync(path, `${path}.moved`),
+  ];
+  for (const take of takeAway) {
+    const path = await stored();
+    t.after(() => rmSync(`${path}.moved`, { recursive: true, force: true }));
+    const engine = await open(path);
+    t.after(() => engine.close());
+    await put(engine, "second");
+    take(path);
+    await until(async () => engine.health.state === "read_only");
+    await assert.rejects(put(engine, "third"), { reason: "STORAGE_READ_ONLY" });
+  }
 });
 
 test("data of a newer format is refused untouched", async () => {

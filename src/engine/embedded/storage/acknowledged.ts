@@ -53,7 +53,7 @@ export class Acknowledged {
     const path = join(directory, ACKNOWLEDGED);
     const marks = await readSlots(path);
     if (marks) return new Acknowledged(directory, await open(path, "r+"), marks);
-    const mark = { lsn, ...(await syncManifest(directory)) };
+    const mark = { lsn, ...(await syncManifest(directory, await findManifest(directory))) };
     const making = `${path}.new`;
     const file = await open(making, "w+");
     try {
@@ -73,14 +73,14 @@ export class Acknowledged {
   async isBehind(lsn: number): Promise<boolean> {
     const last = newest(this.#marks);
     if (lsn > last.lsn) return true;
-    const { manifest, manifestBytes } = await findManifest(this.#directory);
+    const { manifest, manifestBytes } = await this.#manifest();
     return manifest > last.manifest || (manifest === last.manifest && manifestBytes > last.manifestBytes);
   }
 
   /** Raises the mark durably. Not to be called again before it is done, nor after it failed. */
   async raise(lsn: number): Promise<void> {
     const slot = newest(this.#marks) === this.#marks[0] ? 1 : 0;
-    const mark = { lsn, ...(await syncManifest(this.#directory)) };
+    const mark = { lsn, ...(await syncManifest(this.#directory, await this.#manifest())) };
     failpoint("before-mark");
     await this.#file.write(encodeSlot(mark), 0, SLOT_BYTES, slot * SLOT_BYTES);
     failpoint("after-write-mark");
@@ -91,6 +91,20 @@ export class Acknowledged {
 
   async close(): Promise<void> {
     await this.#file.close();
+  }
+
+  /** Throws CORRUPTION when there is none any more: the store would go on writing to files that have lost their names. */
+  async #manifest(): Promise<Omit<Mark, "lsn">> {
+    const had = newest(this.#marks).manifest > 0;
+    // A new manifest may take the place of the old one between the looks at CURRENT and at the file that it names.
+    for (let looks = 0; looks < 2; looks++) {
+      const found = await findManifest(this.#directory);
+      if (found.manifest > 0 || !had) return found;
+    }
+    throw new QuiverError(
+      "CORRUPTION",
+      `The file CURRENT in "${this.#directory}", or the manifest that it names, is gone: somebody has moved or removed files of the store`,
+    );
   }
 }
 
@@ -172,9 +186,8 @@ function decodeSlot(slot: Buffer): Mark | undefined {
   return { lsn, manifest, manifestBytes };
 }
 
-/** The store's manifest and its length as it is durable: the store syncs what it appends, but maybe not yet. */
-async function syncManifest(directory: string): Promise<Omit<Mark, "lsn">> {
-  const found = await findManifest(directory);
+/** Makes the store's manifest durable as it was found: the store syncs what it appends, but maybe not yet. */
+async function syncManifest(directory: string, found: Omit<Mark, "lsn">): Promise<Omit<Mark, "lsn">> {
   if (found.manifest === 0) return found;
   const file = await open(join(directory, manifestName(found.manifest)), "r+");
   try {
