@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { isAbsolute, relative, resolve, sep } from "node:path";
 import { parseArgs } from "node:util";
 import { QuiverError } from "./errors.ts";
 import { LOG_LEVELS, type LogLevel } from "./log.ts";
@@ -241,7 +242,17 @@ export function readConfig(args: readonly string[], environment: NodeJS.ProcessE
     const allow = "everyone who reaches it could read and delete everything; allow that with --insecure true";
     throw invalidConfig("--host", `must be a loopback address, got ${JSON.stringify(config.host)}: ${allow}`);
   }
+  if (config.backups !== undefined && !mayHoldBackups(config.data, config.backups)) {
+    const problem = `must be outside of the data directory, or "backups" in it, got ${JSON.stringify(config.backups)}`;
+    throw invalidConfig("--backups", problem);
+  }
   return config;
+}
+
+/** False for the server's own files: it removes what it does not know in some of the directories within its data. */
+function mayHoldBackups(data: string, backups: string): boolean {
+  const way = relative(resolve(data), resolve(backups));
+  return isAbsolute(way) || ["..", "backups"].includes(way.split(sep)[0] ?? "");
 }
 
 /** The lines of --help about options. */

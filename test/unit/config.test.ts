@@ -14,6 +14,12 @@ test("the defaults keep the server on the loopback address", () => {
   assert.equal(readConfig(["--host", "0.0.0.0", "--insecure", "true"], {}).host, "0.0.0.0");
 });
 
+test("backups may stand beside the data, around them, and in their directory of backups", () => {
+  for (const backups of ["b", "d/../b", "d2", ".", "..", "/mnt/b", "d/backups", "d/backups/quiver", "..d"]) {
+    assert.equal(readConfig(["--data", "d", "--backups", backups], {}).backups, backups);
+  }
+});
+
 test("a flag beats the environment, which beats the file, which beats the default", () => {
   const directory = temporaryDirectory();
   const file = join(directory, "quiver.json");
@@ -72,6 +78,13 @@ test("what is unknown or wrong is refused with the place where it was given", ()
     [["--host", "0.0.0.0"], {}, /--host must be a loopback address, got "0.0.0.0"/],
     [["--host", "127.0.0.1.example"], {}, /--host must be a loopback address/],
     [["--data", ""], {}, /--data must not be empty/],
+    [
+      ["--data", "d", "--backups", "d"],
+      {},
+      /--backups must be outside of the data directory, or "backups" in it, got "d"/,
+    ],
+    [["--data", "d", "--backups", "./d/graphs"], {}, /--backups must be outside of the data directory/],
+    [["--data", "d", "--backups", "e/../d/CURRENT/x"], {}, /--backups must be outside of the data directory/],
     [["--tls-cert", "cert.pem"], {}, /--tls-cert and --tls-key must be given together/],
     [["--config", join(directory, "absent.json")], {}, /cannot be read/],
   ];
