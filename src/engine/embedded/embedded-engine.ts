@@ -39,6 +39,7 @@ import { EmbeddedJobStore } from "./job-store.ts";
 import { FORMAT_VERSION } from "./layout.ts";
 import { MemoryGuard } from "./memory/memory-guard.ts";
 import { defaultMemoryLimit, ProcessMemory, storeMemory } from "./memory/process-memory.ts";
+import { OneAtATime } from "./one-at-a-time.ts";
 import { GraphBuilder } from "./set/graph-builder.ts";
 import { GRAPH_FORMAT_VERSION } from "./set/key-file.ts";
 import { openSavedGraphs, type SavedGraphs } from "./set/saved-graphs.ts";
@@ -128,8 +129,9 @@ class EmbeddedEngine implements Engine {
   readonly #random: (() => number) | undefined;
   readonly #usage: Usage;
   readonly #changeBudget = new ChangeBudget();
+  /** Changes of buckets and indexes. */
+  readonly #turns = new OneAtATime();
   readonly #buckets = new Map<string, BucketEntry>();
-  #lastChange: Promise<unknown> = Promise.resolve();
   #closed = false;
 
   private constructor(store: Store, health: HealthReport, options: EngineOptions) {
@@ -234,7 +236,7 @@ class EmbeddedEngine implements Engine {
   }
 
   createBucket(bucket: Bucket): Promise<void> {
-    return this.#change(async () => {
+    return this.#turns.run(async () => {
       if (this.#buckets.has(bucket.name)) {
         throw new QuiverError("BUCKET_EXISTS", `Vector bucket "${bucket.name}" exists already`, {
           resource: { type: "vector bucket", name: bucket.name },
@@ -253,7 +255,7 @@ class EmbeddedEngine implements Engine {
   }
 
   deleteBucket(name: string): Promise<void> {
-    return this.#change(async () => {
+    return this.#turns.run(async () => {
       const { indexes } = this.#bucket(name);
       if (indexes.size > 0) {
         throw new QuiverError(
@@ -267,7 +269,7 @@ class EmbeddedEngine implements Engine {
   }
 
   createIndex(index: Index): Promise<void> {
-    return this.#change(async () => {
+    return this.#turns.run(async () => {
       const { indexes, usage } = this.#bucket(index.bucket);
       if (indexes.has(index.index)) {
         const name = `${index.bucket}/${index.index}`;
@@ -302,7 +304,7 @@ class EmbeddedEngine implements Engine {
   }
 
   deleteIndex(ref: IndexRef): Promise<void> {
-    return this.#change(async () => {
+    return this.#turns.run(async () => {
       const { indexes } = this.#bucket(ref.bucket);
       const index = this.#index(ref);
       assertUnprotected(index.config, `index "${ref.bucket}/${ref.index}"`);
@@ -326,7 +328,7 @@ class EmbeddedEngine implements Engine {
   }
 
   updateBucket(name: string, changes: BucketChanges): Promise<void> {
-    return this.#change(async () => {
+    return this.#turns.run(async () => {
       const entry = this.#bucket(name);
       const { tags, policy } = entry.bucket;
       const bucket = {
@@ -341,7 +343,7 @@ class EmbeddedEngine implements Engine {
   }
 
   updateIndex(ref: IndexRef, changes: IndexChanges): Promise<Index> {
-    return this.#change(async () => {
+    return this.#turns.run(async () => {
       const index = this.#index(ref);
       const { record } = index;
       const changed = {
@@ -436,7 +438,7 @@ class EmbeddedEngine implements Engine {
   async close({ withinMs = CLOSE_MS }: { readonly withinMs?: number } = {}): Promise<void> {
     this.#closed = true;
     await Promise.all([this.#backups.close(), this.#verifier.close()]);
-    await this.#lastChange.catch(() => {});
+    await this.#turns.idle();
     await this.#store.stopWrites();
     const built = this.#builder.close();
     const indexes = [...this.#buckets.values()].flatMap((bucket) => [...bucket.indexes.values()]);
@@ -447,13 +449,6 @@ class EmbeddedEngine implements Engine {
     for (const index of indexes) index.dispose(shuttingDown());
     await Promise.all([built, this.#saver.ended()]);
     await this.#store.close();
-  }
-
-  /** Changes of buckets and indexes run one after the other. */
-  #change<T>(change: () => Promise<T>): Promise<T> {
-    const changed = this.#lastChange.then(change, change);
-    this.#lastChange = changed;
-    return changed;
   }
 
   /** Removes what a crash left between the two steps of creating or deleting an index, and nothing else. */
