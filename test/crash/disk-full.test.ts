@@ -71,12 +71,16 @@ async function fillHoldFree(t: TestContext, { disk, data, way, random, env = {} 
   await filler.putScrap(clients);
 
   if (way === "foreign") {
-    for (let i = random.below(60); i >= 0; i--) await filler.put(clients);
+    for (let i = 5 + random.below(60); i >= 0; i--) await filler.put(clients);
     await foreign.takeAll();
   } else if (way === "foreign under load") {
     const enough = 500 + random.below(1_000);
-    const taking = until(() => filler.stored.size >= enough).then(() => foreign.takeAll());
-    await Promise.all([filler.fill(clients), taking]);
+    let isFull = false;
+    const filling = filler.fill(clients).finally(() => {
+      isFull = true;
+    });
+    await until(() => isFull || filler.stored.size >= enough);
+    await Promise.all([filling, foreign.takeAll()]);
   }
 
   const hold = async () => {

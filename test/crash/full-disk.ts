@@ -126,10 +126,18 @@ export class ForeignFile {
     this.#disk = disk;
   }
 
+  /** What the server frees afterwards is the server's again. */
   async takeAll(): Promise<void> {
-    while (freeOf(this.#disk) > 0) {
-      await allocateFile(join(this.#disk, "foreign"), freeOf(this.#disk)).catch(() => {});
-    }
+    const take = () => allocateFile(join(this.#disk, "foreign"), freeOf(this.#disk));
+    // Refused when the server has taken some of it meanwhile.
+    while (freeOf(this.#disk) > 0)
+      if (
+        await take().then(
+          () => true,
+          () => false,
+        )
+      )
+        return;
   }
 
   remove(): void {
