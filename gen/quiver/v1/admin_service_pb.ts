@@ -772,8 +772,8 @@ export const StorageHealthSchema: GenMessage<StorageHealth> = /*@__PURE__*/
  */
 export type MemoryUse = Message<"quiver.v1.MemoryUse"> & {
   /**
-   * What the process may hold: --memory-limit. Above nine tenths of it, writes that grow what is stored fail with
-   * RESOURCE_EXHAUSTED, MEMORY_FULL.
+   * What the process may hold: --memory-limit. Short of it, writes that grow what is stored fail with RESOURCE_EXHAUSTED,
+   * MEMORY_FULL.
    *
    * @generated from field: uint64 limit_bytes = 1;
    */
@@ -1060,7 +1060,8 @@ export const StorageState = {
   READ_ONLY: 2,
 
   /**
-   * Some of what is stored cannot be read; calls that need it fail with DATA_LOSS, CORRUPTION.
+   * Some of what is stored cannot be read; calls that need it fail: with DATA_LOSS, CORRUPTION, where it is damaged; with
+   * RESOURCE_EXHAUSTED, MEMORY_FULL, where it did not fit into memory at the start.
    *
    * @generated from enum value: STORAGE_STATE_FAILED = 3;
    */
