@@ -68,13 +68,15 @@ async function fillHoldFree(t: TestContext, { disk, data, way, random, env = {} 
   t.after(() => server.kill());
   let clients = connect(server);
   await filler.prepare(clients);
-  await filler.putScrap(clients);
 
-  if (way === "foreign") {
+  if (way === "puts") {
+    await filler.putScrap(clients);
+  } else if (way === "foreign") {
     for (let i = 5 + random.below(60); i >= 0; i--) await filler.put(clients);
     await foreign.takeAll();
-  } else if (way === "foreign under load") {
-    const enough = 500 + random.below(1_000);
+  } else {
+    // So few that there is room for writes again without what is foreign.
+    const enough = 200 + random.below(600);
     let isFull = false;
     const filling = filler.fill(clients).finally(() => {
       isFull = true;
