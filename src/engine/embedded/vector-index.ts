@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import type { QuiverError } from "../../errors.ts";
 import { countBits } from "../../filter/bitmap.ts";
 import type { Filter } from "../../filter/filter.ts";
@@ -48,6 +49,7 @@ const CANDIDATES_MAX = 10_000;
 /** Bytes that overwrites and deletes left on disk before the files are compacted, and their share of what lives. */
 const GARBAGE_MIN = 16 * 1024 * 1024;
 const GARBAGE_SHARE = 0.5;
+const COMPACT_AGAIN_MS = 5_000;
 
 export interface VectorIndexOptions {
   readonly record: IndexRecord;
@@ -443,9 +445,11 @@ export class VectorIndex {
     this.#garbage = 0;
     this.#store
       .compact(this.columnFamily)
-      // The store hears of faults by itself; what was not compacted, for the disk is too full, is another time.
-      .catch(() => {
+      // The store hears of faults by itself; what was not compacted, for the disk is too full, is another time: each try
+      // writes out what is in memory, and many small tables would hold up writes.
+      .catch(async () => {
         this.#garbage += due;
+        await setTimeout(COMPACT_AGAIN_MS, undefined, { ref: false });
       })
       .finally(() => {
         this.#compacting = false;

@@ -82,8 +82,12 @@ export class ProcessMemory {
 
   /** Looks at the process now. */
   look(): void {
-    this.#resident = this.#probe.resident();
-    this.#taken = 0;
+    try {
+      this.#resident = this.#probe.resident();
+      this.#taken = 0;
+    } catch {
+      // Connections hold all file descriptors: what was taken since is counted, and the next look finds out.
+    }
     this.#lookedAt = performance.now();
     if (this.#hasMuchGarbage) void this.reclaim();
   }

@@ -209,9 +209,11 @@ export class Store {
       const lsn = this.#appliedLsn;
       if (this.readOnly) return;
       try {
-        if (await this.#mark.isBehind(lsn)) await this.#mark.raise(lsn);
+        if (!(await this.#mark.isBehind(lsn)) || this.readOnly) return;
+        await this.#mark.raise(lsn);
       } catch (error) {
-        this.#turnReadOnly(error);
+        // Before anything is written: connections hold all file descriptors, until the next look.
+        if (!isOutOfFiles(error)) this.#turnReadOnly(error);
       }
     });
     return this.#marked;
@@ -378,6 +380,10 @@ function lsnOf(header: Entries, path: string): number {
     );
   }
   return decodeU64(lsn);
+}
+
+function isOutOfFiles(error: unknown): boolean {
+  return ["EMFILE", "ENFILE"].includes((error as NodeJS.ErrnoException).code ?? "");
 }
 
 /** What a failed read means to the caller. */
