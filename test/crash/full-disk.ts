@@ -13,6 +13,9 @@ const DIMENSION = 2_048;
 const BATCH = 12;
 const SCRAP_VECTORS = 1_800;
 
+/** No disk but one for tests is as small as this. */
+const SMALL_BYTES = 1024 ** 3;
+
 /** A call that takes longer hangs. */
 const CALL = { timeoutMs: 30_000 };
 
@@ -128,6 +131,8 @@ export class ForeignFile {
 
   /** What the server frees afterwards is the server's again. */
   async takeAll(): Promise<void> {
+    const { blocks, bsize } = statfsSync(this.#disk);
+    assert.ok(blocks * bsize <= SMALL_BYTES, `${this.#disk} is not mounted: this would fill another disk`);
     const take = () => allocateFile(join(this.#disk, "foreign"), freeOf(this.#disk));
     // Refused when the server has taken some of it meanwhile.
     while (freeOf(this.#disk) > 0)
