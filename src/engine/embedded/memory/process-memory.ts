@@ -82,12 +82,8 @@ export class ProcessMemory {
 
   /** Looks at the process now. */
   look(): void {
-    try {
-      this.#resident = this.#probe.resident();
-      this.#taken = 0;
-    } catch {
-      // Connections hold all file descriptors: what was taken since is counted, and the next look finds out.
-    }
+    this.#resident = this.#probe.resident();
+    this.#taken = 0;
     this.#lookedAt = performance.now();
     if (this.#hasMuchGarbage) void this.reclaim();
   }
@@ -135,9 +131,17 @@ export class ProcessMemory {
 type Collect = (options: { type: "major"; flavor: "last-resort"; execution: "async" }) => Promise<void>;
 
 let collect: Collect | undefined;
+let lastResident = 0;
 
 const PROCESS: MemoryProbe = {
-  resident: () => process.memoryUsage.rss(),
+  resident() {
+    try {
+      lastResident = process.memoryUsage.rss();
+    } catch {
+      // Connections hold all file descriptors; the next look finds out.
+    }
+    return lastResident;
+  },
   heap() {
     const { used_heap_size: used, heap_size_limit: limit } = getHeapStatistics();
     return { used, limit };
