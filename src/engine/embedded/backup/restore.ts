@@ -43,6 +43,8 @@ export async function restoreBackup(backup: string, data: string): Promise<Manif
     return manifest;
   } catch (error) {
     await remove(unfinished);
+    // What was moved to its place already: there was nothing in it before.
+    for (const { name } of manifest.files) await remove(join(data, name));
     if (made) await rmdir(data);
     throw fileFailed(error, `restore into "${data}"`);
   }

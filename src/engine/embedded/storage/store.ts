@@ -360,7 +360,7 @@ async function openWithoutTornWrite(
     const file = (error as StoreError).code === "CORRUPTION" ? await cutTornWrite(path) : undefined;
     if (file === undefined) throw error;
     onWarning?.(
-      `The last write in "${join(path, file)}" was torn, as by a power cut, and not acknowledged: it is left out`,
+      `The last write in "${join(path, file)}" was torn, as by a power cut, and is left out: it was not acknowledged, unless in the last second before that`,
     );
     return openDatabase(path, options);
   }
