@@ -16,7 +16,7 @@ import { assertNothingLeft } from "./left-overs.ts";
 import { Load } from "./load.ts";
 import { Disk, hasShim } from "./shim/shim.ts";
 
-const ROUNDS = rounds("FAILPOINT_ROUNDS", { quick: 3, full: 20 });
+const ROUNDS = rounds("FAILPOINT_ROUNDS", { quick: 1, full: 20 });
 
 /** How to get to a point. */
 interface Way {

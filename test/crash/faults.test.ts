@@ -17,7 +17,7 @@ import { readAll } from "./load-reads.ts";
 import { Disk, type Event, type Fault, hasShim } from "./shim/shim.ts";
 import { probe, WideWriter } from "./wide-writer.ts";
 
-const ROUNDS = rounds("FAULTS", { quick: 25, full: 300 });
+const ROUNDS = rounds("FAULTS", { quick: 12, full: 300 });
 const { EIO, ENOSPC } = constants.errno;
 
 /** Whatever takes longer hangs. */

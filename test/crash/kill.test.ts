@@ -15,7 +15,7 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { until } from "../support/until.ts";
 import { Load } from "./load.ts";
 
-const ROUNDS = rounds("KILLS", { quick: 40, full: 500 });
+const ROUNDS = rounds("KILLS", { quick: 20, full: 500 });
 
 /** Longer than a start takes, and than a write. */
 const START_MS_MAX = 600;

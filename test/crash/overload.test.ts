@@ -15,7 +15,7 @@ import { ServerProcess } from "../support/server.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { type LoadRequest, type LoadResult, putKey } from "./overload-generator.ts";
 
-const SECONDS = rounds("OVERLOAD_SECONDS", { quick: 20, full: 300 });
+const SECONDS = rounds("OVERLOAD_SECONDS", { quick: 8, full: 300 });
 const IS_FULL = SECONDS >= 300;
 const CONTROL_SECONDS = 8;
 const VECTORS = 20_000;

@@ -8,7 +8,7 @@ import { Load } from "./load.ts";
 import { Disk, type DiskOptions, hasShim } from "./shim/shim.ts";
 import { WideWriter } from "./wide-writer.ts";
 
-const ROUNDS = rounds("POWER_CUTS", { quick: 40, full: 500 });
+const ROUNDS = rounds("POWER_CUTS", { quick: 20, full: 500 });
 const CONTROL_ROUNDS = 30;
 const SYNC_MS = 4;
 
