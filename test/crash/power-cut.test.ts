@@ -48,7 +48,10 @@ for (const ignoreSyncs of ["files", "directories"] as const) {
       for (let round = 0; round < CONTROL_ROUNDS; round++) await run.round();
     })().catch((error: unknown) => error);
     assert.ok(failure instanceof Error, `${CONTROL_ROUNDS} cuts went unnoticed`);
-    assert.match(failure.message, /lost: |finds something else than it wrote|Cannot (open|list)|does not exist/);
+    assert.match(
+      failure.message,
+      /lost: |finds something else than it wrote|Cannot (open|list)|does not exist|has lost its stored vectors/,
+    );
     t.diagnostic(failure.message.split("\n").slice(0, 3).join(" "));
   });
 }
