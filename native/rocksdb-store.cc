@@ -177,6 +177,7 @@ void Store::shutDown() {
     families_.clear();
     status = db_->Close();
     db_.reset();
+    options_.info_log.reset();  // an open file, which this object would keep until it is collected
     std::lock_guard<std::mutex> lock(failureMutex_);
     if (failure_) status = rocksdb::Status::OK();  // has been reported: closing only fails again for the same cause
   }
