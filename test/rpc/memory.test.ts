@@ -123,7 +123,8 @@ suite("a server with a memory limit", { timeout, skip: LINUX }, () => {
         expected,
       );
     }
-    const query = { topK: 1, queryVector: { float32: Array.from(dataOf(stored[3] as number)) } };
+    const queryVector = { float32: Array.from(dataOf(stored[3] as number)) };
+    const query = { topK: 1, queryVector, search: { mode: { case: "exact", value: true } } } as const;
     const { vectors: nearest } = await clients.vectors.queryVectors({ ...WHERE, ...query });
     assert.equal(nearest[0]?.key, `${stored[3]}`);
 
