@@ -107,8 +107,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: "the disk guard is off by its sign",
     file: DISK_GUARD,
-    search: "if (this.#estimate - needed < this.#floorOf(kind)) throw",
-    replace: "if (this.#estimate - needed > this.#floorOf(kind)) throw",
+    search: "if (this.#estimate - needed < this.#floorOf(kind)) {",
+    replace: "if (this.#estimate - needed > this.#floorOf(kind)) {",
     test: { file: "test/engine/storage.test.ts", name: "the mark of what is acknowledged follows the writes" },
   },
   {
@@ -137,7 +137,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: "vectors that were deleted after a save come back with it",
     file: "src/engine/embedded/set/set-restorer.ts",
-    search: "if (absent.length > 0) this.set.delete(absent);",
+    search: "if (keys.length > 0) this.set.delete(keys);",
     replace: "",
     test: { file: SAVED_TEST, name: "cosine: a start with a saved graph and later writes" },
   },
