@@ -9,17 +9,46 @@
 #include <ctime>
 #include <mutex>
 
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#endif
+
 namespace quiver {
 namespace {
 
 constexpr size_t mostBytes = size_t{4} << 20;  // of one file; the file before it is kept
 
+// librocksdb hands a log from thread to thread under locks of its own, which ThreadSanitizer does not see there.
+void handOver([[maybe_unused]] const void* log) {
+#ifdef __SANITIZE_THREAD__
+  __tsan_release(const_cast<void*>(log));
+#endif
+}
+void takeOver([[maybe_unused]] const void* log) {
+#ifdef __SANITIZE_THREAD__
+  __tsan_acquire(const_cast<void*>(log));
+#endif
+}
+
 class InfoLog : public rocksdb::Logger {
  public:
-  explicit InfoLog(const std::string& directory) : path_(directory + "/LOG") { begin(); }
-  ~InfoLog() override { end(); }
+  explicit InfoLog(const std::string& directory) : path_(directory + "/LOG") {
+    begin();
+    handOver(this);
+  }
+  ~InfoLog() override {
+    takeOver(this);
+    end();
+  }
   InfoLog(const InfoLog&) = delete;
   InfoLog& operator=(const InfoLog&) = delete;
+
+  rocksdb::InfoLogLevel GetInfoLogLevel() const override {
+    takeOver(this);
+    const rocksdb::InfoLogLevel level = Logger::GetInfoLogLevel();
+    handOver(this);
+    return level;
+  }
 
   using rocksdb::Logger::Logv;
   void Logv(const char* format, va_list arguments) override {
@@ -32,9 +61,13 @@ class InfoLog : public rocksdb::Logger {
     length = std::min(length + static_cast<size_t>(text), sizeof line - 2);
     if (line[length - 1] != '\n') line[length++] = '\n';
 
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (bytes_ >= mostBytes) begin();
-    if (file_ >= 0 && ::write(file_, line, length) > 0) bytes_ += length;
+    takeOver(this);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (bytes_ >= mostBytes) begin();
+      if (file_ >= 0 && ::write(file_, line, length) > 0) bytes_ += length;
+    }
+    handOver(this);
   }
 
  private:

@@ -92,7 +92,8 @@ async function runTest(copy: string, { test: { file, name }, env }: PlantedBug) 
 }
 
 async function run(program: string, args: readonly string[], cwd: string, env: PlantedBug["env"] = {}) {
-  const { NODE_TEST_CONTEXT: _, ...inherited } = process.env;
+  // The tests in the copy run in their quick form.
+  const { NODE_TEST_CONTEXT: _, QUIVER_TEST_FULL: __, ...inherited } = process.env;
   const child = spawn(program, args, { cwd, env: { ...inherited, ...env }, timeout: HANG_MS, killSignal: "SIGKILL" });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) {
