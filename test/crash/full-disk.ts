@@ -11,7 +11,7 @@ import type { Clients } from "../support/protocols.ts";
 /** Few large vectors: reading them all again costs little, and no graph has to be built. */
 const DIMENSION = 2_048;
 const BATCH = 12;
-const SCRAP_VECTORS = 1_800;
+const SCRAP_VECTORS = 2_700;
 
 /** No disk but one for tests is as small as this. */
 const SMALL_BYTES = 1024 ** 3;
