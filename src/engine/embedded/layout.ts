@@ -26,7 +26,7 @@
  * Every vector has a metadata record, whose version is the vector's, and a data record, a sparse record, or both, whose
  * version is that of the write that put them. Names of buckets, indexes and namespaces hold no byte 0x00.
  */
-import type { Entries } from "../../../native/rocksdb.ts";
+import { ABSENT, type Entries } from "../../../native/rocksdb.ts";
 import { QuiverError } from "../../errors.ts";
 import type { Metadata, SparseData } from "../engine.ts";
 
@@ -88,6 +88,26 @@ export function valueAt({ data, entries }: Entries, i: number): Uint8Array<Array
 
 function damaged(what: string, cause?: unknown): QuiverError {
   return new QuiverError("CORRUPTION", `Stored ${what} is damaged; stop the server and restore a backup`, { cause });
+}
+
+/** What a database says of itself. */
+export interface Header {
+  readonly formatVersion: number;
+  /** Of the last committed batch. */
+  readonly lsn: number;
+}
+
+/** The keys of the header, in the order in which `decodeHeader` takes their values. */
+export const HEADER_KEYS: readonly Uint8Array[] = [FORMAT_KEY, LSN_KEY];
+
+/** "absent" in a new database; undefined when it is damaged. */
+export function decodeHeader(header: Entries): Header | "absent" | undefined {
+  const [version, lsn] = HEADER_KEYS.map((_, i) =>
+    header.entries[4 * i + 2] === ABSENT ? undefined : valueAt(header, i),
+  );
+  if (!version && !lsn) return "absent";
+  if (version?.length !== 4 || lsn?.length !== 8) return undefined;
+  return { formatVersion: decodeU32(version), lsn: decodeU64(lsn) };
 }
 
 /** The range of all keys of one kind in one namespace: [from, to). */

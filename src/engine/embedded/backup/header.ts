@@ -1,13 +1,7 @@
-import { ABSENT, openDatabase, type StoreError } from "../../../../native/rocksdb.ts";
+import { openDatabase, type StoreError } from "../../../../native/rocksdb.ts";
 import { QuiverError } from "../../../errors.ts";
-import { decodeU32, decodeU64, FORMAT_KEY, LSN_KEY, valueAt } from "../layout.ts";
+import { decodeHeader, HEADER_KEYS, type Header } from "../layout.ts";
 import { CATALOG } from "../storage/store.ts";
-
-/** What a closed database says of itself. */
-export interface Header {
-  readonly lsn: number;
-  readonly formatVersion: number;
-}
 
 const WRITE_BUFFER_BYTES = 32 * 1024 * 1024;
 
@@ -20,12 +14,11 @@ export async function readHeaderOf(path: string): Promise<Header> {
     throw openingFailed(error);
   });
   try {
-    const header = await database.multiGet(CATALOG, [FORMAT_KEY, LSN_KEY]);
-    const [version, lsn] = [0, 1].map((i) => (header.entries[4 * i + 2] === ABSENT ? undefined : valueAt(header, i)));
-    if (version?.length !== 4 || lsn?.length !== 8) {
+    const header = decodeHeader(await database.multiGet(CATALOG, HEADER_KEYS));
+    if (header === undefined || header === "absent") {
       throw new QuiverError("CORRUPTION", `"${path}" holds no Quiver data, or its header is damaged`);
     }
-    return { formatVersion: decodeU32(version), lsn: decodeU64(lsn) };
+    return header;
   } catch (error) {
     throw openingFailed(error as StoreError);
   } finally {

@@ -1,5 +1,6 @@
 import { hasBit, ordinalsOf } from "../../../filter/bitmap.ts";
 import type { Recall } from "../../engine.ts";
+import { OneAtATime } from "../one-at-a-time.ts";
 import {
   mean,
   measureRecall,
@@ -126,9 +127,10 @@ export class RecallMonitor {
   }
 
   #start(measure: () => Promise<void>): void {
-    this.#running = oneAtATime(async () => {
-      if (!this.#closed.signal.aborted) await measure();
-    })
+    this.#running = turns
+      .run(async () => {
+        if (!this.#closed.signal.aborted) await measure();
+      })
       // The graph is gone, or memory is short: what is known stays, and later occasions come.
       .catch(() => {})
       .finally(() => {
@@ -162,14 +164,8 @@ function fallsShort(samples: readonly Sample[]): boolean {
   return mean(differences) + Z_95_ONE_SIDED * standardError(differences) < 0;
 }
 
-let last: Promise<void> = Promise.resolve();
-
 /** Measurements of all graphs take turns, so that they take little from searches. */
-function oneAtATime(measure: () => Promise<void>): Promise<void> {
-  const mine = last.then(measure);
-  last = mine.catch(() => {});
-  return mine;
-}
+const turns = new OneAtATime();
 
 /** Draws before the rest is listed: where few are live, most draws miss. */
 const DRAWS_PER_SAMPLE = 16;

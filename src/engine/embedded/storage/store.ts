@@ -1,6 +1,5 @@
 import { join } from "node:path";
 import {
-  ABSENT,
   type Database,
   type Entries,
   openDatabase,
@@ -11,7 +10,18 @@ import {
 import { WriteBatch } from "../../../../native/write-batch.ts";
 import { QuiverError, shuttingDown } from "../../../errors.ts";
 import { failpoint } from "../../../failpoints.ts";
-import { decodeU32, decodeU64, encodeU32, encodeU64, FORMAT_KEY, FORMAT_VERSION, LSN_KEY, valueAt } from "../layout.ts";
+import {
+  decodeHeader,
+  decodeU64,
+  encodeU32,
+  encodeU64,
+  FORMAT_KEY,
+  FORMAT_VERSION,
+  HEADER_KEYS,
+  type Header,
+  LSN_KEY,
+  valueAt,
+} from "../layout.ts";
 import type { MemoryGuard } from "../memory/memory-guard.ts";
 import { ACKNOWLEDGED, Acknowledged, assertManifestWhole, readAcknowledged } from "./acknowledged.ts";
 import { DiskGuard, type WriteKind } from "./disk-guard.ts";
@@ -329,11 +339,11 @@ function readOnly(cause: unknown): QuiverError {
 async function assertWhole(path: string, { onWarning }: StoreOptions): Promise<void> {
   const marked = await readAcknowledged(path);
   await assertManifestWhole(path);
-  const header = await peekDatabase(path, [FORMAT_KEY, LSN_KEY]).catch((error: StoreError) => {
+  const header = await peekDatabase(path, HEADER_KEYS).catch((error: StoreError) => {
     if (error.code === "NOT_FOUND") return undefined;
     throw openingFailed(path, error);
   });
-  const lsn = header ? lsnOf(header, path) : 0;
+  const lsn = (header && headerIn(header, path)?.lsn) ?? 0;
   if (marked !== undefined && lsn < marked) {
     throw new QuiverError(
       "CORRUPTION",
@@ -366,20 +376,22 @@ async function openWithoutTornWrite(
   }
 }
 
-/** The last lsn in a header. Throws CORRUPTION when it is damaged, or of a newer format. */
-function lsnOf(header: Entries, path: string): number {
-  const [version, lsn] = [0, 1].map((i) => (header.entries[4 * i + 2] === ABSENT ? undefined : valueAt(header, i)));
-  if (!version && !lsn) return 0;
-  if (version?.length !== 4 || lsn?.length !== 8) {
-    throw new QuiverError("CORRUPTION", `Cannot open "${path}": it holds no Quiver data, or its header is damaged`);
-  }
-  if (decodeU32(version) > FORMAT_VERSION) {
+/** Undefined in a new database. Throws CORRUPTION when it is damaged, or of a newer format. */
+function headerIn(entries: Entries, path: string): Header | undefined {
+  const header = decodeHeader(entries);
+  if (header === undefined) throw noHeader(path);
+  if (header === "absent") return undefined;
+  if (header.formatVersion > FORMAT_VERSION) {
     throw new QuiverError(
       "CORRUPTION",
-      `Cannot open "${path}": it has format version ${decodeU32(version)}, this release reads up to ${FORMAT_VERSION}; use the release that wrote it`,
+      `Cannot open "${path}": it has format version ${header.formatVersion}, this release reads up to ${FORMAT_VERSION}; use the release that wrote it`,
     );
   }
-  return decodeU64(lsn);
+  return header;
+}
+
+function noHeader(path: string): QuiverError {
+  return new QuiverError("CORRUPTION", `Cannot open "${path}": it holds no Quiver data, or its header is damaged`);
 }
 
 function isOutOfFiles(error: unknown): boolean {
@@ -404,19 +416,14 @@ export function readFailed(error: unknown): QuiverError {
 /** The last lsn; writes the header of a new database, and the version of one that an older release wrote. */
 async function readHeader(database: Database, path: string): Promise<number> {
   const { entries: first } = await database.scan({ columnFamily: CATALOG, limit: 1 });
-  const header = await database.multiGet(CATALOG, [FORMAT_KEY, LSN_KEY]);
-  const lsn = lsnOf(header, path);
+  const header = headerIn(await database.multiGet(CATALOG, HEADER_KEYS), path);
+  if (header?.formatVersion === FORMAT_VERSION) return header.lsn;
+  if (!header && first.length > 0) throw noHeader(path);
   const batch = new WriteBatch();
-  if (first.length === 0) {
-    batch.put(CATALOG, LSN_KEY, encodeU64(0));
-  } else if (header.entries[2] === ABSENT) {
-    throw new QuiverError("CORRUPTION", `Cannot open "${path}": it holds no Quiver data, or its header is damaged`);
-  } else if (decodeU32(valueAt(header, 0)) === FORMAT_VERSION) {
-    return lsn;
-  }
+  if (!header) batch.put(CATALOG, LSN_KEY, encodeU64(0));
   batch.put(CATALOG, FORMAT_KEY, encodeU32(FORMAT_VERSION));
   await database.write(batch.bytes());
-  return lsn;
+  return header?.lsn ?? 0;
 }
 
 function openingFailed(path: string, cause: StoreError): QuiverError {
