@@ -8,14 +8,13 @@ import { rounds } from "../support/rounds.ts";
 import { ServerProcess } from "../support/server.ts";
 import { smallDisk } from "../support/small-disk.ts";
 import { until } from "../support/until.ts";
-import { Filler, ForeignFile, timeUntil } from "./full-disk.ts";
+import { BACK_MS_MAX, Filler, ForeignFile, timeUntil } from "./full-disk.ts";
 
 const ROUNDS = rounds("DISK_FULL", { quick: 3, full: 50 });
 
 /** The reserve of the smallest server is 88 MiB. */
 const DISK_MIB = 128;
 const ARGUMENTS = ["--write-buffer", "4MiB"];
-const BACK_MS_MAX = 10_000;
 
 /** Who fills the disk: the server's own writes, something else before the next write, or in the middle of many. */
 const WAYS = ["puts", "foreign", "foreign under load"] as const;

@@ -63,7 +63,7 @@ const FAULTS: Readonly<Record<string, () => (clients: Clients) => Clients>> = {
     return (clients) =>
       withVectors(clients, {
         putVectors: async (request, options) => {
-          if (++puts % 50 !== 0) return clients.vectors.putVectors(request, options);
+          if (++puts % 10 !== 0) return clients.vectors.putVectors(request, options);
           return { lsn: 0n, putCount: 1n } as PutVectorsResponse;
         },
       });
@@ -72,7 +72,9 @@ const FAULTS: Readonly<Record<string, () => (clients: Clients) => Clients>> = {
 
 for (const [fault, tamper] of Object.entries(FAULTS)) {
   test(`${fault} are found`, async (t) => {
-    const histories = new Histories(t, new Random(), tamper());
+    const random = new Random();
+    t.diagnostic(`seed ${random.seed}`);
+    const histories = new Histories(t, random, tamper());
     await histories.begin();
     await assert.rejects(histories.make(3), /are not linearizable/);
   });
@@ -139,8 +141,12 @@ class Histories {
 
   /** Kills the server at a random point of so many calls, and pauses it before and after. */
   async #disturb(calls: number): Promise<void> {
-    const marks = Array.from({ length: 3 }, (_, i) => 1 + i + this.#random.below(calls - 3)).sort((a, b) => a - b);
-    const [first, middle, last] = marks.map((mark) => new Promise<void>((reach) => this.#marks.set(mark, reach)));
+    // Three calls, not one of them twice: of two who wait for the same call only one would hear of it.
+    const marks = new Set<number>();
+    while (marks.size < 3) marks.add(1 + this.#random.below(calls));
+    const [first, middle, last] = [...marks]
+      .sort((a, b) => a - b)
+      .map((mark) => new Promise<void>((reach) => this.#marks.set(mark, reach)));
     await first;
     await this.#pause();
     await middle;
