@@ -72,6 +72,7 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
     noteCall: openCrashNotes().add,
     limits: callMemory(memory.limit),
     hasRoomFor: (bytes) => memory.hasRoomFor(bytes),
+    takeMemory: (bytes) => memory.take(bytes),
     ...parts,
   });
   const answerRoute = createRoutes({ name: "Quiver", version: VERSION, readiness: () => readinessOf(engine) });

@@ -2,6 +2,8 @@ import { existsSync, readdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { verifyBackup } from "../engine/embedded/backup/restore.ts";
 import { openEmbeddedEngine } from "../engine/embedded/embedded-engine.ts";
+import { verifyUnopened } from "../engine/embedded/verify/verify-files.ts";
+import type { Verification } from "../engine/engine.ts";
 import { QuiverError } from "../errors.ts";
 import { readArguments } from "./arguments.ts";
 import { callServer } from "./call-server.ts";
@@ -55,19 +57,25 @@ async function verifyData(data: string): Promise<Found> {
     throw new QuiverError("INVALID_FIELD", `There are no data in "${data}"`);
   // What opening mends, such as a lost mark or a saved graph of no use, is not there to be found afterwards.
   const tell = (message: string) => void process.stderr.write(`quiver: ${message}\n`);
-  const engine = await openEmbeddedEngine({ path: data, onWarning: tell, onBackgroundError: tell }).catch(
+  const opened = await openEmbeddedEngine({ path: data, onWarning: tell, onBackgroundError: tell }).catch(
     (error: unknown) => {
-      if (!(error instanceof QuiverError) || error.reason !== "STORAGE_LOCKED") throw error;
+      const reason = error instanceof QuiverError && error.reason;
+      if (reason === "CORRUPTION") return error as QuiverError;
+      if (reason !== "STORAGE_LOCKED") throw error;
       const hint = "a server uses it: have that one verify it, with --url or AdminService/VerifyStorage";
       throw new QuiverError("STORAGE_LOCKED", `Cannot verify "${data}": ${hint}`);
     },
   );
+  if (opened instanceof QuiverError) return foundIn(await verifyUnopened(data, opened));
   try {
-    const { problems, files } = await engine.verify({ ref: undefined, signal: new AbortController().signal });
-    return { files, problems: problems.map(({ file = "", error }) => ({ file, message: error.message })) };
+    return foundIn(await opened.verify({ ref: undefined, signal: new AbortController().signal }));
   } finally {
-    await engine.close({ withinMs: 0 });
+    await opened.close({ withinMs: 0 });
   }
+}
+
+function foundIn({ problems, files }: Verification): Found {
+  return { files, problems: problems.map(({ file = "", error }) => ({ file, message: error.message })) };
 }
 
 async function verifyServer(url: string): Promise<Found> {

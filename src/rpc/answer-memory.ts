@@ -15,6 +15,9 @@ const ANSWER_TIMES = 2;
 /** How much of an answer is written at once: whoever takes so much now and then is not cut for reading slowly. */
 const WRITE_BYTES = 256 * 1024;
 
+/** Notes that the process takes so many bytes; a promise when whoever takes more has to wait. */
+export type TakeMemory = (bytes: number) => Promise<void> | undefined;
+
 /** Bounds the bytes of answers that their clients have not taken yet, of all calls together. */
 export interface AnswerMemory {
   /** For a call whose body is not read yet. Throws MEMORY_FULL when too much waits to be sent already. */
@@ -40,10 +43,18 @@ export function createAnswerMemory(maxBytes: number): AnswerMemory {
   };
 }
 
-/** Hands on the body of an answer in small pieces, and counts those that are in memory. */
-export async function* countAnswer(body: AsyncIterable<Uint8Array>, lease: Lease): AsyncGenerator<Uint8Array> {
+/**
+ * Hands on the body of an answer in small pieces, and counts those that are in memory. Waits while garbage is collected: many
+ * answers at a time, of which nobody takes anything, make as much of it as the buffers of their connections hold.
+ */
+export async function* countAnswer(
+  body: AsyncIterable<Uint8Array>,
+  lease: Lease,
+  takeMemory: TakeMemory,
+): AsyncGenerator<Uint8Array> {
   for await (const chunk of body) {
     lease.take(ANSWER_TIMES * chunk.length);
+    await takeMemory(ANSWER_TIMES * chunk.length);
     for (let at = 0; at < chunk.length; at += WRITE_BYTES) yield chunk.subarray(at, at + WRITE_BYTES);
     lease.release(ANSWER_TIMES * chunk.length);
   }

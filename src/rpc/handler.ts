@@ -22,7 +22,7 @@ import type { Log } from "../log.ts";
 import { LIMITS } from "../service/limits.ts";
 import { type AdmissionLimits, type CallKind, createAdmission, DEFAULT_ADMISSION_LIMITS, kindOf } from "./admission.ts";
 import { NO_TICKET, type Ticket } from "./admission-queue.ts";
-import { type AnswerMemory, countAnswer, createAnswerMemory } from "./answer-memory.ts";
+import { type AnswerMemory, countAnswer, createAnswerMemory, type TakeMemory } from "./answer-memory.ts";
 import { type Call, callKey, followCall, NO_LEASE } from "./call.ts";
 import { clientAddress } from "./client-address.ts";
 import { applyCors } from "./cors.ts";
@@ -87,6 +87,8 @@ export interface RpcHandlerOptions {
   end?: AbortSignal;
   /** Whether the process may hold so many bytes more; else large requests are refused. Default: always. */
   hasRoomFor?(bytes: number): boolean;
+  /** Is told what answers take of the process's memory. Default: nobody is. */
+  takeMemory?: TakeMemory;
 }
 
 type Request = IncomingMessage | Http2ServerRequest;
@@ -103,7 +105,7 @@ export interface RpcHandler {
 
 /** Serves gRPC, gRPC-Web and Connect, binary and JSON. */
 export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
-  const { log, clientOf = clientAddress, noteCall = () => () => {} } = options;
+  const { log, clientOf = clientAddress, noteCall = () => () => {}, takeMemory = () => undefined } = options;
   const limits: RpcLimits = { ...DEFAULT_RPC_LIMITS, ...options.limits };
   const corsOrigins = options.corsOrigins ?? [];
   const shutdown = options.shutdown ?? new AbortController().signal;
@@ -114,7 +116,7 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
 
   const serve = async (route: Route, request: Request, response: Response, call: Call, lease: Lease) => {
     const answer = await answerCall(route, request, response, call, lease);
-    const body = answer.body && countAnswer(finishBody(request, answer.body, answer.trailer), call.answer);
+    const body = answer.body && countAnswer(finishBody(request, answer.body, answer.trailer), call.answer, takeMemory);
     await universalResponseToNodeResponse(body === undefined ? answer : { ...answer, body }, response);
   };
 

@@ -71,7 +71,7 @@ export class MemoryGuard {
       isHeld = false;
       this.#held -= cost;
       // Until the process is looked at again.
-      this.process.take(cost / COST_TIMES);
+      void this.process.take(cost / COST_TIMES);
     };
   }
 

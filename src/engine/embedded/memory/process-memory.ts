@@ -88,9 +88,11 @@ export class ProcessMemory {
     if (this.#hasMuchGarbage) void this.reclaim();
   }
 
-  /** Notes that so many bytes are taken now. */
-  take(bytes: number): void {
+  /** Notes that so many bytes are taken now. Answers, while garbage is collected, with its end: who takes more waits for it. */
+  take(bytes: number): Promise<void> | undefined {
     this.#taken += bytes;
+    if (this.#taken >= LOOK_BYTES) this.look();
+    return this.#reclaiming;
   }
 
   /** Whether so many bytes more stay below the limit. */

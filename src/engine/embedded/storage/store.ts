@@ -435,7 +435,11 @@ function openingFailed(path: string, cause: StoreError): QuiverError {
         { cause },
       );
     case "CORRUPTION":
-      return new QuiverError("CORRUPTION", `${cause.message}; restore a backup`, { cause });
+      return new QuiverError(
+        "CORRUPTION",
+        `${cause.message}; \`quiver verify --data\` names every damaged file; restore a backup`,
+        { cause },
+      );
     default:
       return new QuiverError("INTERNAL", cause.message, { cause });
   }

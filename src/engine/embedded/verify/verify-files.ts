@@ -2,9 +2,10 @@ import { existsSync } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { checkTable } from "../../../../native/rocksdb.ts";
-import type { IndexRef } from "../../engine.ts";
+import type { QuiverError } from "../../../errors.ts";
+import type { IndexRef, Verification } from "../../engine.ts";
 import { ACKNOWLEDGED, findDamage } from "../storage/acknowledged.ts";
-import type { Findings } from "./findings.ts";
+import { Findings } from "./findings.ts";
 
 const TABLE = ".sst";
 const CURRENT = "CURRENT";
@@ -40,6 +41,19 @@ export async function verifyTables(directory: string, selection: TableSelection,
     const index = columnFamily === undefined ? undefined : selection.indexOf(columnFamily);
     if (damage !== undefined) findings.add(`The file "${file}" is damaged: ${damage}`, { file, index });
   }
+}
+
+/**
+ * Reads every file of a data directory that cannot be opened: RocksDB names the file that it was reading then, often the one
+ * that lists the damaged one. `opening` is why, and is told last.
+ */
+export async function verifyUnopened(data: string, opening: QuiverError): Promise<Verification> {
+  const findings = new Findings(new AbortController().signal);
+  await verifyTables(data, { columnFamily: undefined, indexOf: () => undefined }, findings);
+  await verifyCurrent(data, findings);
+  await verifyAcknowledged(data, findings);
+  findings.add(opening);
+  return findings.at(0);
 }
 
 /** Compares the checksums in the file of the high-water mark. */
