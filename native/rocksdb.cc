@@ -342,6 +342,18 @@ napi_value databaseProperty(const Call& call) {
   return toString(call.env, value);
 }
 
+napi_value syncedManifest(const Call& call) {
+  std::vector<std::string> files;
+  uint64_t size = 0;
+  check(openStoreOf(call).db().GetLiveFiles(files, &size, false), "look at the manifest");
+  napi_value object = newObject(call.env);
+  for (const std::string& file : files) {
+    if (file.rfind("/MANIFEST-", 0) == 0) set(call.env, object, "name", toString(call.env, file.substr(1)));
+  }
+  set(call.env, object, "bytes", toNumber(call.env, static_cast<double>(size)));
+  return object;
+}
+
 napi_value statistics(const Call& call) {
   const rocksdb::Statistics& statistics = openStoreOf(call).statistics();
   napi_value counters = newObject(call.env);
@@ -509,6 +521,7 @@ void initRocksdb(napi_env env, napi_value exports) {
                       method("compact", rejecting<compact>, environment),
                       method("latestSequenceNumber", throwing<latestSequenceNumber>, environment),
                       method("property", throwing<databaseProperty>, environment),
+                      method("syncedManifest", throwing<syncedManifest>, environment),
                       method("statistics", throwing<statistics>, environment),
                       method("close", rejecting<close>, environment),
                   });

@@ -139,6 +139,8 @@ export interface Database {
   latestSequenceNumber(): bigint;
   /** A RocksDB property such as "rocksdb.total-sst-files-size"; undefined when RocksDB has none of that name. */
   property(columnFamily: number, name: string): string | undefined;
+  /** The file that lists the tables, such as "MANIFEST-000005", and how much of it RocksDB has synced. */
+  syncedManifest(): { readonly name: string; readonly bytes: number };
   /** Counters since open: { "rocksdb.wal.synced": 12n, ... }. */
   statistics(): Record<string, bigint>;
   /**

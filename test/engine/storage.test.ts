@@ -147,11 +147,12 @@ test("one damaged slot of the mark is no matter, two are a refusal that names th
 
 test("whatever a torn write leaves of one slot, the mark is the last one or the one before", async () => {
   const path = temporaryDirectory();
-  const mark = await Acknowledged.open(path, 5);
+  const manifest = { manifest: 0, manifestBytes: 0 };
+  const mark = await Acknowledged.open(path, { lsn: 5, ...manifest });
   const file = join(path, "ACKNOWLEDGED");
   let before = readFileSync(file);
   for (let lsn = 6; lsn < 9; lsn++) {
-    await mark.raise(lsn);
+    await mark.raise({ lsn, ...manifest });
     const after = readFileSync(file);
     for (let torn = 0; torn < 4096; torn += 7) {
       const slot = [0, 4096].find((at) => !before.subarray(at, at + 4096).equals(after.subarray(at, at + 4096))) ?? 0;

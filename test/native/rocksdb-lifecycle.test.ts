@@ -83,6 +83,7 @@ test("close waits for work in flight, and every call after it fails with CLOSED"
     () => db.latestSequenceNumber(),
     () => db.property(0, "rocksdb.stats"),
     () => db.statistics(),
+    () => db.syncedManifest(),
   ];
   const assertClosed = async () => {
     for (const call of asynchronous) await assert.rejects(call(), failsWith("CLOSED"), String(call));

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import {
   ABSENT,
@@ -214,6 +216,17 @@ test("properties and statistics are RocksDB's own", async (t) => {
   assert.equal(db.statistics()["rocksdb.number.keys.written"], 1n);
   assert.equal(db.latestSequenceNumber(), 1n);
   assert.throws(() => db.property(7, "rocksdb.estimate-num-keys"), failsWith("NOT_FOUND"));
+});
+
+test("the synced manifest is the one that CURRENT names, as long as it is", async (t) => {
+  const { db, path } = await openTestDatabase(t);
+  for (let i = 0; i < 3; i++) {
+    await db.write(puts(0, [["a", `${i}`]]));
+    await db.flush(0);
+    const { name, bytes } = db.syncedManifest();
+    assert.equal(`${name}\n`, readFileSync(join(path, "CURRENT"), "latin1"));
+    assert.equal(bytes, statSync(join(path, name)).size);
+  }
 });
 
 test("a closed database can be peeked at, which changes no byte of it", async (t) => {

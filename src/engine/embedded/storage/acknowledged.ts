@@ -15,6 +15,7 @@
 import { type FileHandle, open, readFile, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
+import type { Database } from "../../../../native/rocksdb.ts";
 import { QuiverError } from "../../../errors.ts";
 import { failpoint } from "../../../failpoints.ts";
 import { syncDirectory } from "./directory.ts";
@@ -27,12 +28,15 @@ const SLOT_BYTES = 4096;
 const SLOTS = [0, 1] as const;
 const CHECKED_BYTES = 40;
 
-/** What is known to be durable, all of which only grows. */
-interface Mark {
-  readonly lsn: number;
-  /** The number of the store's manifest, 0 for none, and how long it is. */
+/** The number of the store's manifest, 0 for none, and how much of it is synced. */
+export interface Manifest {
   readonly manifest: number;
   readonly manifestBytes: number;
+}
+
+/** What is known to be durable, all of which only grows. */
+interface Mark extends Manifest {
+  readonly lsn: number;
 }
 
 const DAMAGED: Mark = { lsn: -1, manifest: 0, manifestBytes: 0 };
@@ -48,12 +52,11 @@ export class Acknowledged {
     this.#marks = marks;
   }
 
-  /** Opens the file in a data directory to write to it; makes it, with this lsn, when there is none. */
-  static async open(directory: string, lsn: number): Promise<Acknowledged> {
+  /** Opens the file in a data directory to write to it; makes it, with what the store has, when there is none. */
+  static async open(directory: string, mark: Mark): Promise<Acknowledged> {
     const path = join(directory, ACKNOWLEDGED);
     const marks = await readSlots(path);
     if (marks) return new Acknowledged(directory, await open(path, "r+"), marks);
-    const mark = { lsn, ...(await syncManifest(directory, await findManifest(directory))) };
     const making = `${path}.new`;
     const file = await open(making, "w+");
     try {
@@ -69,18 +72,20 @@ export class Acknowledged {
     return new Acknowledged(directory, file, [mark, mark]);
   }
 
-  /** Whether writes up to this lsn, or the store's lists of its tables, have gone beyond the mark. */
-  async isBehind(lsn: number): Promise<boolean> {
+  /**
+   * Whether this is beyond the mark. Throws CORRUPTION when the store's manifest is gone: the store would go on writing to
+   * files that have lost their names.
+   */
+  async isBehind({ lsn, manifest, manifestBytes }: Mark): Promise<boolean> {
     const last = newest(this.#marks);
-    if (lsn > last.lsn) return true;
-    const { manifest, manifestBytes } = await this.#manifest();
-    return manifest > last.manifest || (manifest === last.manifest && manifestBytes > last.manifestBytes);
+    if (last.manifest > 0) await this.#assertManifest();
+    if (lsn > last.lsn || manifest > last.manifest) return true;
+    return manifest === last.manifest && manifestBytes > last.manifestBytes;
   }
 
   /** Raises the mark durably. Not to be called again before it is done, nor after it failed. */
-  async raise(lsn: number): Promise<void> {
+  async raise(mark: Mark): Promise<void> {
     const slot = newest(this.#marks) === this.#marks[0] ? 1 : 0;
-    const mark = { lsn, ...(await syncManifest(this.#directory, await this.#manifest())) };
     failpoint("before-mark");
     await this.#file.write(encodeSlot(mark), 0, SLOT_BYTES, slot * SLOT_BYTES);
     failpoint("after-write-mark");
@@ -93,14 +98,9 @@ export class Acknowledged {
     await this.#file.close();
   }
 
-  /** Throws CORRUPTION when there is none any more: the store would go on writing to files that have lost their names. */
-  async #manifest(): Promise<Omit<Mark, "lsn">> {
-    const had = newest(this.#marks).manifest > 0;
+  async #assertManifest(): Promise<void> {
     // A new manifest may take the place of the old one between the looks at CURRENT and at the file that it names.
-    for (let looks = 0; looks < 2; looks++) {
-      const found = await findManifest(this.#directory);
-      if (found.manifest > 0 || !had) return found;
-    }
+    for (let looks = 0; looks < 2; looks++) if ((await findManifest(this.#directory)).manifest > 0) return;
     throw new QuiverError(
       "CORRUPTION",
       `The file CURRENT in "${this.#directory}", or the manifest that it names, is gone: somebody has moved or removed files of the store`,
@@ -186,20 +186,8 @@ function decodeSlot(slot: Buffer): Mark | undefined {
   return { lsn, manifest, manifestBytes };
 }
 
-/** Makes the store's manifest durable as it was found: the store syncs what it appends, but maybe not yet. */
-async function syncManifest(directory: string, found: Omit<Mark, "lsn">): Promise<Omit<Mark, "lsn">> {
-  if (found.manifest === 0) return found;
-  const file = await open(join(directory, manifestName(found.manifest)), "r+");
-  try {
-    await file.datasync();
-  } finally {
-    await file.close();
-  }
-  return found;
-}
-
-/** The manifest that CURRENT names; none when there is no such file: opening the store says what is wrong then. */
-async function findManifest(directory: string): Promise<Omit<Mark, "lsn">> {
+/** The manifest that CURRENT names, as long as it is; none when there is no such file: opening the store says what is wrong then. */
+export async function findManifest(directory: string): Promise<Manifest> {
   try {
     const [, digits] = /^MANIFEST-(\d+)\n$/.exec(await readFile(join(directory, "CURRENT"), "latin1")) ?? [];
     const manifest = Number(digits ?? 0);
@@ -208,6 +196,11 @@ async function findManifest(directory: string): Promise<Omit<Mark, "lsn">> {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
   }
   return { manifest: 0, manifestBytes: 0 };
+}
+
+/** What an open store says of its manifest: how long the file is says nothing of what a power cut would leave. */
+export function manifestOf({ name, bytes }: ReturnType<Database["syncedManifest"]>): Manifest {
+  return { manifest: Number(/^MANIFEST-(\d+)$/.exec(name)?.[1] ?? 0), manifestBytes: bytes };
 }
 
 function manifestName(number: number): string {

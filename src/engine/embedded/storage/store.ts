@@ -23,7 +23,15 @@ import {
   valueAt,
 } from "../layout.ts";
 import type { MemoryGuard } from "../memory/memory-guard.ts";
-import { ACKNOWLEDGED, Acknowledged, assertManifestWhole, readAcknowledged } from "./acknowledged.ts";
+import {
+  ACKNOWLEDGED,
+  Acknowledged,
+  assertManifestWhole,
+  findManifest,
+  type Manifest,
+  manifestOf,
+  readAcknowledged,
+} from "./acknowledged.ts";
 import { DiskGuard, type WriteKind } from "./disk-guard.ts";
 import type { HealthReport } from "./health.ts";
 import { cutTornWrite } from "./torn-write.ts";
@@ -60,6 +68,7 @@ interface Parts {
   readonly memory: MemoryGuard;
   readonly health: HealthReport;
   readonly mark: Acknowledged;
+  readonly path: string;
 }
 
 /**
@@ -73,6 +82,7 @@ export class Store {
   readonly memory: MemoryGuard;
   readonly #health: HealthReport;
   readonly #mark: Acknowledged;
+  readonly #path: string;
   readonly #marking: NodeJS.Timeout;
   readonly #commits = new Set<Promise<number>>();
   #assignedLsn: number;
@@ -81,7 +91,7 @@ export class Store {
   #marked: Promise<void> = Promise.resolve();
   #closing = false;
 
-  private constructor(database: Database, { lsn, disk, memory, health, mark }: Parts) {
+  private constructor(database: Database, { lsn, disk, memory, health, mark, path }: Parts) {
     this.database = database;
     this.disk = disk;
     this.memory = memory;
@@ -89,6 +99,7 @@ export class Store {
     this.#appliedLsn = lsn;
     this.#health = health;
     this.#mark = mark;
+    this.#path = path;
     this.#marking = setInterval(() => void this.#raiseMark(), MARK_EVERY_MS).unref();
   }
 
@@ -120,9 +131,9 @@ export class Store {
     });
     try {
       const lsn = await readHeader(database, path);
-      const mark = await Acknowledged.open(path, lsn);
+      const mark = await Acknowledged.open(path, { lsn, ...manifestOf(database.syncedManifest()) });
       opening.database = database;
-      opening.store = new Store(database, { lsn, disk, memory, health, mark });
+      opening.store = new Store(database, { lsn, disk, memory, health, mark, path });
       disk.watch();
       return opening.store;
     } catch (error) {
@@ -208,19 +219,22 @@ export class Store {
     await this.#raiseMark();
     await this.disk.close();
     await this.database.close();
-    // What ran in the background may have changed the manifest until now.
-    await this.#raiseMark();
+    // What ran in the background may have changed the manifest until now; all of it is synced.
+    await this.#raiseMark(() => findManifest(this.#path));
     await this.#mark.close();
   }
 
   /** A mark that cannot be written is a fault of the storage like any other: what it says could not be trusted later. */
-  #raiseMark(): Promise<void> {
+  #raiseMark(
+    manifest: () => Manifest | Promise<Manifest> = () => manifestOf(this.database.syncedManifest()),
+  ): Promise<void> {
     this.#marked = this.#marked.then(async () => {
       const lsn = this.#appliedLsn;
       if (this.readOnly) return;
       try {
-        if (!(await this.#mark.isBehind(lsn)) || this.readOnly) return;
-        await this.#mark.raise(lsn);
+        const reached = { lsn, ...(await manifest()) };
+        if (!(await this.#mark.isBehind(reached)) || this.readOnly) return;
+        await this.#mark.raise(reached);
       } catch (error) {
         // Before anything is written: connections hold all file descriptors, until the next look.
         if (!isOutOfFiles(error)) this.#turnReadOnly(error);
