@@ -80,7 +80,7 @@ test("a client that floods the server does not take the turns of another", async
   const flooded = await flood;
   t.diagnostic(`flood ${describe(flooded)}`);
   t.diagnostic(`good ${describe(good)}`);
-  assert.ok(flooded.refused > 10 * good.due, "that was no flood");
+  assert.ok(flooded.refused > (IS_FULL ? 10 * good.due : 0), "that was no flood");
   assert.ok(good.ok >= 0.99 * good.due, `${good.ok} of ${good.due} calls of the good client were served`);
 });
 
