@@ -41,7 +41,13 @@ const CODES: Readonly<Record<StatusCode, Code>> = {
   UNAUTHENTICATED: Code.Unauthenticated,
 };
 
-const QUOTA_REASONS: ReadonlySet<Reason> = new Set(["ITEM_LIMIT", "INDEX_LIMIT", "RATE_LIMIT", "TOO_MANY_STREAMS"]);
+const QUOTA_REASONS: ReadonlySet<Reason> = new Set([
+  "ITEM_LIMIT",
+  "INDEX_LIMIT",
+  "ACCESS_KEY_LIMIT",
+  "RATE_LIMIT",
+  "TOO_MANY_STREAMS",
+]);
 
 /** The messages that stand in the details of errors: a status inside of an answer is written as JSON with their help. */
 export const detailRegistry = createRegistry(file_google_rpc_error_details);

@@ -80,7 +80,10 @@ const METHODS = [
   ],
   [JobService, "StartUpload GetJob ListJobs CancelJob WatchJob"],
   [TagService, "TagResource UntagResource ListTagsForResource"],
-  [AdminService, "CreateAccessKey ListAccessKeys DeleteAccessKey CreateBackup ListBackups VerifyStorage GetServerInfo"],
+  [
+    AdminService,
+    "CreateAccessKey RotateAccessKey ListAccessKeys DeleteAccessKey CreateBackup ListBackups VerifyStorage GetServerInfo",
+  ],
 ] as const;
 
 const STREAMS: Readonly<Record<string, string>> = {

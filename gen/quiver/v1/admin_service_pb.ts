@@ -16,7 +16,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file quiver/v1/admin_service.proto.
  */
 export const file_quiver_v1_admin_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch1xdWl2ZXIvdjEvYWRtaW5fc2VydmljZS5wcm90bxIJcXVpdmVyLnYxIpoCCglBY2Nlc3NLZXkSFQoNYWNjZXNzX2tleV9pZBgBIAEoCRIUCgxkaXNwbGF5X25hbWUYAiABKAkSIwoEcm9sZRgDIAEoDjIVLnF1aXZlci52MS5BY2Nlc3NSb2xlEiYKBnNjb3BlcxgEIAMoCzIWLnF1aXZlci52MS5BY2Nlc3NTY29wZRIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWxhc3RfdXNlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wImMKC0FjY2Vzc1Njb3BlEhoKEnZlY3Rvcl9idWNrZXRfbmFtZRgBIAEoCRISCgppbmRleF9uYW1lGAIgASgJEhYKCW5hbWVzcGFjZRgDIAEoCUgAiAEBQgwKCl9uYW1lc3BhY2UirAEKFkNyZWF0ZUFjY2Vzc0tleVJlcXVlc3QSFAoMZGlzcGxheV9uYW1lGAEgASgJEiMKBHJvbGUYAiABKA4yFS5xdWl2ZXIudjEuQWNjZXNzUm9sZRImCgZzY29wZXMYAyADKAsyFi5xdWl2ZXIudjEuQWNjZXNzU2NvcGUSLwoLZXhwaXJlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIm8KF0NyZWF0ZUFjY2Vzc0tleVJlc3BvbnNlEigKCmFjY2Vzc19rZXkYASABKAsyFC5xdWl2ZXIudjEuQWNjZXNzS2V5EhkKEXNlY3JldF9hY2Nlc3Nfa2V5GAIgASgJEg8KB2FwaV9rZXkYAyABKAkiUAoVTGlzdEFjY2Vzc0tleXNSZXF1ZXN0EhMKC21heF9yZXN1bHRzGAEgASgNEhIKCm5leHRfdG9rZW4YAiABKAkSDgoGcHJlZml4GAMgASgJIlcKFkxpc3RBY2Nlc3NLZXlzUmVzcG9uc2USKQoLYWNjZXNzX2tleXMYASADKAsyFC5xdWl2ZXIudjEuQWNjZXNzS2V5EhIKCm5leHRfdG9rZW4YAiABKAkiLwoWRGVsZXRlQWNjZXNzS2V5UmVxdWVzdBIVCg1hY2Nlc3Nfa2V5X2lkGAEgASgJIhkKF0RlbGV0ZUFjY2Vzc0tleVJlc3BvbnNlIrEBCgZCYWNrdXASEQoJYmFja3VwX2lkGAEgASgJEhQKDGRpc3BsYXlfbmFtZRgCIAEoCRIvCgtjcmVhdGVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASCwoDbHNuGAQgASgEEhIKCnNpemVfYnl0ZXMYBSABKAQSDAoEcGF0aBgGIAEoCRIeChZzdG9yYWdlX2Zvcm1hdF92ZXJzaW9uGAcgASgNIisKE0NyZWF0ZUJhY2t1cFJlcXVlc3QSFAoMZGlzcGxheV9uYW1lGAEgASgJIjkKFENyZWF0ZUJhY2t1cFJlc3BvbnNlEiEKBmJhY2t1cBgBIAEoCzIRLnF1aXZlci52MS5CYWNrdXAiTQoSTGlzdEJhY2t1cHNSZXF1ZXN0EhMKC21heF9yZXN1bHRzGAEgASgNEhIKCm5leHRfdG9rZW4YAiABKAkSDgoGcHJlZml4GAMgASgJIk0KE0xpc3RCYWNrdXBzUmVzcG9uc2USIgoHYmFja3VwcxgBIAMoCzIRLnF1aXZlci52MS5CYWNrdXASEgoKbmV4dF90b2tlbhgCIAEoCSJZChRWZXJpZnlTdG9yYWdlUmVxdWVzdBIaChJ2ZWN0b3JfYnVja2V0X25hbWUYASABKAkSEgoKaW5kZXhfbmFtZRgCIAEoCRIRCglpbmRleF9hcm4YAyABKAkimgEKFVZlcmlmeVN0b3JhZ2VSZXNwb25zZRIOCgZpbnRhY3QYASABKAgSKwoIcHJvYmxlbXMYAiADKAsyGS5xdWl2ZXIudjEuU3RvcmFnZVByb2JsZW0SEgoKZmlsZV9jb3VudBgDIAEoBBINCgVieXRlcxgEIAEoBBIUCgx2ZWN0b3JfY291bnQYBSABKAQSCwoDbHNuGAYgASgEInIKDlN0b3JhZ2VQcm9ibGVtEgwKBGZpbGUYASABKAkSGgoSdmVjdG9yX2J1Y2tldF9uYW1lGAIgASgJEhIKCmluZGV4X25hbWUYAyABKAkSIgoGc3RhdHVzGAQgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXMiFgoUR2V0U2VydmVySW5mb1JlcXVlc3QiQwoVR2V0U2VydmVySW5mb1Jlc3BvbnNlEioKC3NlcnZlcl9pbmZvGAEgASgLMhUucXVpdmVyLnYxLlNlcnZlckluZm8ijQMKClNlcnZlckluZm8SDwoHdmVyc2lvbhgBIAEoCRILCgNsc24YAiABKAQSLgoKc3RhcnRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGZW5naW5lGAQgASgJEioKB2Zvcm1hdHMYBSABKAsyGS5xdWl2ZXIudjEuRm9ybWF0VmVyc2lvbnMSJwoGbGltaXRzGAYgASgLMhcucXVpdmVyLnYxLlNlcnZlckxpbWl0cxIRCglyZWFkX29ubHkYByABKAgSEgoKYXJuX3JlZ2lvbhgIIAEoCRITCgthcm5fYWNjb3VudBgJIAEoCRIWCg5yZXNpZGVudF9ieXRlcxgKIAEoBBIwCg5zdG9yYWdlX2hlYWx0aBgLIAEoCzIYLnF1aXZlci52MS5TdG9yYWdlSGVhbHRoEiQKBm1lbW9yeRgMIAEoCzIULnF1aXZlci52MS5NZW1vcnlVc2USIAoEZGlzaxgNIAEoCzISLnF1aXZlci52MS5EaXNrVXNlIl0KDVN0b3JhZ2VIZWFsdGgSJgoFc3RhdGUYASABKA4yFy5xdWl2ZXIudjEuU3RvcmFnZVN0YXRlEiQKCHByb2JsZW1zGAIgAygLMhIuZ29vZ2xlLnJwYy5TdGF0dXMiowEKCU1lbW9yeVVzZRITCgtsaW1pdF9ieXRlcxgBIAEoBBIWCg5yZXNpZGVudF9ieXRlcxgCIAEoBBIUCgx2ZWN0b3JfYnl0ZXMYAyABKAQSEwoLZ3JhcGhfYnl0ZXMYBCABKAQSEQoJa2V5X2J5dGVzGAUgASgEEhYKDm1ldGFkYXRhX2J5dGVzGAYgASgEEhMKC3N0b3JlX2J5dGVzGAcgASgEIkkKB0Rpc2tVc2USEwoLdG90YWxfYnl0ZXMYASABKAQSEgoKZnJlZV9ieXRlcxgCIAEoBBIVCg1yZXNlcnZlX2J5dGVzGAMgASgEIjAKDkZvcm1hdFZlcnNpb25zEg8KB3N0b3JhZ2UYASABKA0SDQoFZ3JhcGgYAiABKA0iqAIKDFNlcnZlckxpbWl0cxIZChFyZXF1ZXN0X2J5dGVzX21heBgBIAEoBBIZChFiYXRjaF92ZWN0b3JzX21heBgCIAEoDRIVCg1kaW1lbnNpb25fbWF4GAMgASgNEhUKDWtleV9ieXRlc19tYXgYBCABKA0SGgoSbWV0YWRhdGFfYnl0ZXNfbWF4GAUgASgNEiUKHWZpbHRlcmFibGVfbWV0YWRhdGFfYnl0ZXNfbWF4GAYgASgNEhkKEW1ldGFkYXRhX2tleXNfbWF4GAcgASgNEhEKCXRvcF9rX21heBgIIAEoDRIWCg5xdWVyeV9wYWdlX21heBgJIAEoDRIVCg1saXN0X3BhZ2VfbWF4GAogASgNEhQKDHNlZ21lbnRzX21heBgLIAEoDSp3CgpBY2Nlc3NSb2xlEhsKF0FDQ0VTU19ST0xFX1VOU1BFQ0lGSUVEEAASGQoVQUNDRVNTX1JPTEVfUkVBRF9PTkxZEAESGgoWQUNDRVNTX1JPTEVfUkVBRF9XUklURRACEhUKEUFDQ0VTU19ST0xFX0FETUlOEAMqfwoMU3RvcmFnZVN0YXRlEh0KGVNUT1JBR0VfU1RBVEVfVU5TUEVDSUZJRUQQABIZChVTVE9SQUdFX1NUQVRFX0hFQUxUSFkQARIbChdTVE9SQUdFX1NUQVRFX1JFQURfT05MWRACEhgKFFNUT1JBR0VfU1RBVEVfRkFJTEVEEAMy7wQKDEFkbWluU2VydmljZRJYCg9DcmVhdGVBY2Nlc3NLZXkSIS5xdWl2ZXIudjEuQ3JlYXRlQWNjZXNzS2V5UmVxdWVzdBoiLnF1aXZlci52MS5DcmVhdGVBY2Nlc3NLZXlSZXNwb25zZRJaCg5MaXN0QWNjZXNzS2V5cxIgLnF1aXZlci52MS5MaXN0QWNjZXNzS2V5c1JlcXVlc3QaIS5xdWl2ZXIudjEuTGlzdEFjY2Vzc0tleXNSZXNwb25zZSIDkAIBElgKD0RlbGV0ZUFjY2Vzc0tleRIhLnF1aXZlci52MS5EZWxldGVBY2Nlc3NLZXlSZXF1ZXN0GiIucXVpdmVyLnYxLkRlbGV0ZUFjY2Vzc0tleVJlc3BvbnNlEk8KDENyZWF0ZUJhY2t1cBIeLnF1aXZlci52MS5DcmVhdGVCYWNrdXBSZXF1ZXN0Gh8ucXVpdmVyLnYxLkNyZWF0ZUJhY2t1cFJlc3BvbnNlElEKC0xpc3RCYWNrdXBzEh0ucXVpdmVyLnYxLkxpc3RCYWNrdXBzUmVxdWVzdBoeLnF1aXZlci52MS5MaXN0QmFja3Vwc1Jlc3BvbnNlIgOQAgESUgoNVmVyaWZ5U3RvcmFnZRIfLnF1aXZlci52MS5WZXJpZnlTdG9yYWdlUmVxdWVzdBogLnF1aXZlci52MS5WZXJpZnlTdG9yYWdlUmVzcG9uc2USVwoNR2V0U2VydmVySW5mbxIfLnF1aXZlci52MS5HZXRTZXJ2ZXJJbmZvUmVxdWVzdBogLnF1aXZlci52MS5HZXRTZXJ2ZXJJbmZvUmVzcG9uc2UiA5ACAWIGcHJvdG8z", [file_google_protobuf_timestamp, file_google_rpc_status]);
+  fileDesc("Ch1xdWl2ZXIvdjEvYWRtaW5fc2VydmljZS5wcm90bxIJcXVpdmVyLnYxIvICCglBY2Nlc3NLZXkSFQoNYWNjZXNzX2tleV9pZBgBIAEoCRIUCgxkaXNwbGF5X25hbWUYAiABKAkSIwoEcm9sZRgDIAEoDjIVLnF1aXZlci52MS5BY2Nlc3NSb2xlEiYKBnNjb3BlcxgEIAMoCzIWLnF1aXZlci52MS5BY2Nlc3NTY29wZRIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWxhc3RfdXNlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDWFsbG93X3NpZ25pbmcYCCABKAgSPwobcHJldmlvdXNfc2VjcmV0X2V4cGlyZV90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJjCgtBY2Nlc3NTY29wZRIaChJ2ZWN0b3JfYnVja2V0X25hbWUYASABKAkSEgoKaW5kZXhfbmFtZRgCIAEoCRIWCgluYW1lc3BhY2UYAyABKAlIAIgBAUIMCgpfbmFtZXNwYWNlIsMBChZDcmVhdGVBY2Nlc3NLZXlSZXF1ZXN0EhQKDGRpc3BsYXlfbmFtZRgBIAEoCRIjCgRyb2xlGAIgASgOMhUucXVpdmVyLnYxLkFjY2Vzc1JvbGUSJgoGc2NvcGVzGAMgAygLMhYucXVpdmVyLnYxLkFjY2Vzc1Njb3BlEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCg1hbGxvd19zaWduaW5nGAUgASgIIm8KF0NyZWF0ZUFjY2Vzc0tleVJlc3BvbnNlEigKCmFjY2Vzc19rZXkYASABKAsyFC5xdWl2ZXIudjEuQWNjZXNzS2V5EhkKEXNlY3JldF9hY2Nlc3Nfa2V5GAIgASgJEg8KB2FwaV9rZXkYAyABKAkiSAoWUm90YXRlQWNjZXNzS2V5UmVxdWVzdBIVCg1hY2Nlc3Nfa2V5X2lkGAEgASgJEhcKD292ZXJsYXBfc2Vjb25kcxgCIAEoDSJvChdSb3RhdGVBY2Nlc3NLZXlSZXNwb25zZRIoCgphY2Nlc3Nfa2V5GAEgASgLMhQucXVpdmVyLnYxLkFjY2Vzc0tleRIZChFzZWNyZXRfYWNjZXNzX2tleRgCIAEoCRIPCgdhcGlfa2V5GAMgASgJIlAKFUxpc3RBY2Nlc3NLZXlzUmVxdWVzdBITCgttYXhfcmVzdWx0cxgBIAEoDRISCgpuZXh0X3Rva2VuGAIgASgJEg4KBnByZWZpeBgDIAEoCSJXChZMaXN0QWNjZXNzS2V5c1Jlc3BvbnNlEikKC2FjY2Vzc19rZXlzGAEgAygLMhQucXVpdmVyLnYxLkFjY2Vzc0tleRISCgpuZXh0X3Rva2VuGAIgASgJIi8KFkRlbGV0ZUFjY2Vzc0tleVJlcXVlc3QSFQoNYWNjZXNzX2tleV9pZBgBIAEoCSIZChdEZWxldGVBY2Nlc3NLZXlSZXNwb25zZSKxAQoGQmFja3VwEhEKCWJhY2t1cF9pZBgBIAEoCRIUCgxkaXNwbGF5X25hbWUYAiABKAkSLwoLY3JlYXRlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgsKA2xzbhgEIAEoBBISCgpzaXplX2J5dGVzGAUgASgEEgwKBHBhdGgYBiABKAkSHgoWc3RvcmFnZV9mb3JtYXRfdmVyc2lvbhgHIAEoDSIrChNDcmVhdGVCYWNrdXBSZXF1ZXN0EhQKDGRpc3BsYXlfbmFtZRgBIAEoCSI5ChRDcmVhdGVCYWNrdXBSZXNwb25zZRIhCgZiYWNrdXAYASABKAsyES5xdWl2ZXIudjEuQmFja3VwIk0KEkxpc3RCYWNrdXBzUmVxdWVzdBITCgttYXhfcmVzdWx0cxgBIAEoDRISCgpuZXh0X3Rva2VuGAIgASgJEg4KBnByZWZpeBgDIAEoCSJNChNMaXN0QmFja3Vwc1Jlc3BvbnNlEiIKB2JhY2t1cHMYASADKAsyES5xdWl2ZXIudjEuQmFja3VwEhIKCm5leHRfdG9rZW4YAiABKAkiWQoUVmVyaWZ5U3RvcmFnZVJlcXVlc3QSGgoSdmVjdG9yX2J1Y2tldF9uYW1lGAEgASgJEhIKCmluZGV4X25hbWUYAiABKAkSEQoJaW5kZXhfYXJuGAMgASgJIpoBChVWZXJpZnlTdG9yYWdlUmVzcG9uc2USDgoGaW50YWN0GAEgASgIEisKCHByb2JsZW1zGAIgAygLMhkucXVpdmVyLnYxLlN0b3JhZ2VQcm9ibGVtEhIKCmZpbGVfY291bnQYAyABKAQSDQoFYnl0ZXMYBCABKAQSFAoMdmVjdG9yX2NvdW50GAUgASgEEgsKA2xzbhgGIAEoBCJyCg5TdG9yYWdlUHJvYmxlbRIMCgRmaWxlGAEgASgJEhoKEnZlY3Rvcl9idWNrZXRfbmFtZRgCIAEoCRISCgppbmRleF9uYW1lGAMgASgJEiIKBnN0YXR1cxgEIAEoCzISLmdvb2dsZS5ycGMuU3RhdHVzIhYKFEdldFNlcnZlckluZm9SZXF1ZXN0IkMKFUdldFNlcnZlckluZm9SZXNwb25zZRIqCgtzZXJ2ZXJfaW5mbxgBIAEoCzIVLnF1aXZlci52MS5TZXJ2ZXJJbmZvIo0DCgpTZXJ2ZXJJbmZvEg8KB3ZlcnNpb24YASABKAkSCwoDbHNuGAIgASgEEi4KCnN0YXJ0X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBmVuZ2luZRgEIAEoCRIqCgdmb3JtYXRzGAUgASgLMhkucXVpdmVyLnYxLkZvcm1hdFZlcnNpb25zEicKBmxpbWl0cxgGIAEoCzIXLnF1aXZlci52MS5TZXJ2ZXJMaW1pdHMSEQoJcmVhZF9vbmx5GAcgASgIEhIKCmFybl9yZWdpb24YCCABKAkSEwoLYXJuX2FjY291bnQYCSABKAkSFgoOcmVzaWRlbnRfYnl0ZXMYCiABKAQSMAoOc3RvcmFnZV9oZWFsdGgYCyABKAsyGC5xdWl2ZXIudjEuU3RvcmFnZUhlYWx0aBIkCgZtZW1vcnkYDCABKAsyFC5xdWl2ZXIudjEuTWVtb3J5VXNlEiAKBGRpc2sYDSABKAsyEi5xdWl2ZXIudjEuRGlza1VzZSJdCg1TdG9yYWdlSGVhbHRoEiYKBXN0YXRlGAEgASgOMhcucXVpdmVyLnYxLlN0b3JhZ2VTdGF0ZRIkCghwcm9ibGVtcxgCIAMoCzISLmdvb2dsZS5ycGMuU3RhdHVzIqMBCglNZW1vcnlVc2USEwoLbGltaXRfYnl0ZXMYASABKAQSFgoOcmVzaWRlbnRfYnl0ZXMYAiABKAQSFAoMdmVjdG9yX2J5dGVzGAMgASgEEhMKC2dyYXBoX2J5dGVzGAQgASgEEhEKCWtleV9ieXRlcxgFIAEoBBIWCg5tZXRhZGF0YV9ieXRlcxgGIAEoBBITCgtzdG9yZV9ieXRlcxgHIAEoBCJJCgdEaXNrVXNlEhMKC3RvdGFsX2J5dGVzGAEgASgEEhIKCmZyZWVfYnl0ZXMYAiABKAQSFQoNcmVzZXJ2ZV9ieXRlcxgDIAEoBCIwCg5Gb3JtYXRWZXJzaW9ucxIPCgdzdG9yYWdlGAEgASgNEg0KBWdyYXBoGAIgASgNIqgCCgxTZXJ2ZXJMaW1pdHMSGQoRcmVxdWVzdF9ieXRlc19tYXgYASABKAQSGQoRYmF0Y2hfdmVjdG9yc19tYXgYAiABKA0SFQoNZGltZW5zaW9uX21heBgDIAEoDRIVCg1rZXlfYnl0ZXNfbWF4GAQgASgNEhoKEm1ldGFkYXRhX2J5dGVzX21heBgFIAEoDRIlCh1maWx0ZXJhYmxlX21ldGFkYXRhX2J5dGVzX21heBgGIAEoDRIZChFtZXRhZGF0YV9rZXlzX21heBgHIAEoDRIRCgl0b3Bfa19tYXgYCCABKA0SFgoOcXVlcnlfcGFnZV9tYXgYCSABKA0SFQoNbGlzdF9wYWdlX21heBgKIAEoDRIUCgxzZWdtZW50c19tYXgYCyABKA0qdwoKQWNjZXNzUm9sZRIbChdBQ0NFU1NfUk9MRV9VTlNQRUNJRklFRBAAEhkKFUFDQ0VTU19ST0xFX1JFQURfT05MWRABEhoKFkFDQ0VTU19ST0xFX1JFQURfV1JJVEUQAhIVChFBQ0NFU1NfUk9MRV9BRE1JThADKn8KDFN0b3JhZ2VTdGF0ZRIdChlTVE9SQUdFX1NUQVRFX1VOU1BFQ0lGSUVEEAASGQoVU1RPUkFHRV9TVEFURV9IRUFMVEhZEAESGwoXU1RPUkFHRV9TVEFURV9SRUFEX09OTFkQAhIYChRTVE9SQUdFX1NUQVRFX0ZBSUxFRBADMskFCgxBZG1pblNlcnZpY2USWAoPQ3JlYXRlQWNjZXNzS2V5EiEucXVpdmVyLnYxLkNyZWF0ZUFjY2Vzc0tleVJlcXVlc3QaIi5xdWl2ZXIudjEuQ3JlYXRlQWNjZXNzS2V5UmVzcG9uc2USWAoPUm90YXRlQWNjZXNzS2V5EiEucXVpdmVyLnYxLlJvdGF0ZUFjY2Vzc0tleVJlcXVlc3QaIi5xdWl2ZXIudjEuUm90YXRlQWNjZXNzS2V5UmVzcG9uc2USWgoOTGlzdEFjY2Vzc0tleXMSIC5xdWl2ZXIudjEuTGlzdEFjY2Vzc0tleXNSZXF1ZXN0GiEucXVpdmVyLnYxLkxpc3RBY2Nlc3NLZXlzUmVzcG9uc2UiA5ACARJYCg9EZWxldGVBY2Nlc3NLZXkSIS5xdWl2ZXIudjEuRGVsZXRlQWNjZXNzS2V5UmVxdWVzdBoiLnF1aXZlci52MS5EZWxldGVBY2Nlc3NLZXlSZXNwb25zZRJPCgxDcmVhdGVCYWNrdXASHi5xdWl2ZXIudjEuQ3JlYXRlQmFja3VwUmVxdWVzdBofLnF1aXZlci52MS5DcmVhdGVCYWNrdXBSZXNwb25zZRJRCgtMaXN0QmFja3VwcxIdLnF1aXZlci52MS5MaXN0QmFja3Vwc1JlcXVlc3QaHi5xdWl2ZXIudjEuTGlzdEJhY2t1cHNSZXNwb25zZSIDkAIBElIKDVZlcmlmeVN0b3JhZ2USHy5xdWl2ZXIudjEuVmVyaWZ5U3RvcmFnZVJlcXVlc3QaIC5xdWl2ZXIudjEuVmVyaWZ5U3RvcmFnZVJlc3BvbnNlElcKDUdldFNlcnZlckluZm8SHy5xdWl2ZXIudjEuR2V0U2VydmVySW5mb1JlcXVlc3QaIC5xdWl2ZXIudjEuR2V0U2VydmVySW5mb1Jlc3BvbnNlIgOQAgFiBnByb3RvMw", [file_google_protobuf_timestamp, file_google_rpc_status]);
 
 /**
  * A credential, without its secret.
@@ -72,6 +72,20 @@ export type AccessKey = Message<"quiver.v1.AccessKey"> & {
    * @generated from field: google.protobuf.Timestamp last_use_time = 7;
    */
   lastUseTime?: Timestamp | undefined;
+
+  /**
+   * Whether its secret may sign requests.
+   *
+   * @generated from field: bool allow_signing = 8;
+   */
+  allowSigning: boolean;
+
+  /**
+   * Until when the secret from before the last rotation is let in, too. Absent: it is not.
+   *
+   * @generated from field: google.protobuf.Timestamp previous_secret_expire_time = 9;
+   */
+  previousSecretExpireTime?: Timestamp | undefined;
 };
 
 /**
@@ -82,7 +96,8 @@ export const AccessKeySchema: GenMessage<AccessKey> = /*@__PURE__*/
   messageDesc(file_quiver_v1_admin_service, 0);
 
 /**
- * A place where an access key works. "*" at the end of a name stands for any characters.
+ * A place where an access key works. "*" at the end of a name stands for any characters, also for none. What is neither a
+ * name nor the start of one and "*" fails with INVALID_ARGUMENT, INVALID_FIELD.
  *
  * @generated from message quiver.v1.AccessScope
  */
@@ -145,11 +160,20 @@ export type CreateAccessKeyRequest = Message<"quiver.v1.CreateAccessKeyRequest">
   scopes: AccessScope[];
 
   /**
-   * When it shall end; in the future, else INVALID_ARGUMENT, INVALID_FIELD. Absent: never.
+   * When it shall end; in the future, and before the year 10000, else INVALID_ARGUMENT, INVALID_FIELD. Absent: never.
    *
    * @generated from field: google.protobuf.Timestamp expire_time = 4;
    */
   expireTime?: Timestamp | undefined;
+
+  /**
+   * True: the secret may also sign requests (AWS Signature Version 4, OSS). To check signatures the server keeps it
+   * encrypted with its secrets key, and not only as a hash; without that key this fails with FAILED_PRECONDITION,
+   * SECRETS_KEY_MISSING. Default false.
+   *
+   * @generated from field: bool allow_signing = 5;
+   */
+  allowSigning: boolean;
 };
 
 /**
@@ -173,14 +197,16 @@ export type CreateAccessKeyResponse = Message<"quiver.v1.CreateAccessKeyResponse
   accessKey?: AccessKey | undefined;
 
   /**
-   * The secret that request signatures (AWS Signature Version 4, OSS) are made with, with access_key_id beside it.
+   * The secret: 40 letters and digits. With allow_signing request signatures (AWS Signature Version 4, OSS) are made with
+   * it, with access_key_id beside it.
    *
    * @generated from field: string secret_access_key = 2;
    */
   secretAccessKey: string;
 
   /**
-   * The same credential as one string, for "authorization: Bearer <api_key>" and "api-key: <api_key>".
+   * The same credential as one string, for "authorization: Bearer <api_key>" and "api-key: <api_key>":
+   * qk_<access_key_id>_<secret_access_key>.
    *
    * @generated from field: string api_key = 3;
    */
@@ -193,6 +219,71 @@ export type CreateAccessKeyResponse = Message<"quiver.v1.CreateAccessKeyResponse
  */
 export const CreateAccessKeyResponseSchema: GenMessage<CreateAccessKeyResponse> = /*@__PURE__*/
   messageDesc(file_quiver_v1_admin_service, 3);
+
+/**
+ * Which access key shall have a new secret.
+ *
+ * @generated from message quiver.v1.RotateAccessKeyRequest
+ */
+export type RotateAccessKeyRequest = Message<"quiver.v1.RotateAccessKeyRequest"> & {
+  /**
+   * Its identifier. No default: empty, or that of an expired one, fails with INVALID_ARGUMENT, INVALID_FIELD.
+   *
+   * @generated from field: string access_key_id = 1;
+   */
+  accessKeyId: string;
+
+  /**
+   * How many seconds longer the secret that it has now is let in: 0-604,800, else INVALID_ARGUMENT, INVALID_FIELD. 0, the
+   * default: it ends at once, and with it the streams that it has opened. A secret from before that ends at once in any
+   * case.
+   *
+   * @generated from field: uint32 overlap_seconds = 2;
+   */
+  overlapSeconds: number;
+};
+
+/**
+ * Describes the message quiver.v1.RotateAccessKeyRequest.
+ * Use `create(RotateAccessKeyRequestSchema)` to create a new message.
+ */
+export const RotateAccessKeyRequestSchema: GenMessage<RotateAccessKeyRequest> = /*@__PURE__*/
+  messageDesc(file_quiver_v1_admin_service, 4);
+
+/**
+ * The access key with its new secret, which the server never shows again.
+ *
+ * @generated from message quiver.v1.RotateAccessKeyResponse
+ */
+export type RotateAccessKeyResponse = Message<"quiver.v1.RotateAccessKeyResponse"> & {
+  /**
+   * The access key.
+   *
+   * @generated from field: quiver.v1.AccessKey access_key = 1;
+   */
+  accessKey?: AccessKey | undefined;
+
+  /**
+   * As in CreateAccessKeyResponse.
+   *
+   * @generated from field: string secret_access_key = 2;
+   */
+  secretAccessKey: string;
+
+  /**
+   * As in CreateAccessKeyResponse.
+   *
+   * @generated from field: string api_key = 3;
+   */
+  apiKey: string;
+};
+
+/**
+ * Describes the message quiver.v1.RotateAccessKeyResponse.
+ * Use `create(RotateAccessKeyResponseSchema)` to create a new message.
+ */
+export const RotateAccessKeyResponseSchema: GenMessage<RotateAccessKeyResponse> = /*@__PURE__*/
+  messageDesc(file_quiver_v1_admin_service, 5);
 
 /**
  * Which page of which access keys.
@@ -228,7 +319,7 @@ export type ListAccessKeysRequest = Message<"quiver.v1.ListAccessKeysRequest"> &
  * Use `create(ListAccessKeysRequestSchema)` to create a new message.
  */
 export const ListAccessKeysRequestSchema: GenMessage<ListAccessKeysRequest> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 4);
+  messageDesc(file_quiver_v1_admin_service, 6);
 
 /**
  * A page of access keys.
@@ -256,7 +347,7 @@ export type ListAccessKeysResponse = Message<"quiver.v1.ListAccessKeysResponse">
  * Use `create(ListAccessKeysResponseSchema)` to create a new message.
  */
 export const ListAccessKeysResponseSchema: GenMessage<ListAccessKeysResponse> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 5);
+  messageDesc(file_quiver_v1_admin_service, 7);
 
 /**
  * Which access key to delete.
@@ -277,7 +368,7 @@ export type DeleteAccessKeyRequest = Message<"quiver.v1.DeleteAccessKeyRequest">
  * Use `create(DeleteAccessKeyRequestSchema)` to create a new message.
  */
 export const DeleteAccessKeyRequestSchema: GenMessage<DeleteAccessKeyRequest> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 6);
+  messageDesc(file_quiver_v1_admin_service, 8);
 
 /**
  * The access key is deleted.
@@ -292,7 +383,7 @@ export type DeleteAccessKeyResponse = Message<"quiver.v1.DeleteAccessKeyResponse
  * Use `create(DeleteAccessKeyResponseSchema)` to create a new message.
  */
 export const DeleteAccessKeyResponseSchema: GenMessage<DeleteAccessKeyResponse> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 7);
+  messageDesc(file_quiver_v1_admin_service, 9);
 
 /**
  * A copy of everything that is stored, as it was at one lsn.
@@ -355,7 +446,7 @@ export type Backup = Message<"quiver.v1.Backup"> & {
  * Use `create(BackupSchema)` to create a new message.
  */
 export const BackupSchema: GenMessage<Backup> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 8);
+  messageDesc(file_quiver_v1_admin_service, 10);
 
 /**
  * The backup to make.
@@ -376,7 +467,7 @@ export type CreateBackupRequest = Message<"quiver.v1.CreateBackupRequest"> & {
  * Use `create(CreateBackupRequestSchema)` to create a new message.
  */
 export const CreateBackupRequestSchema: GenMessage<CreateBackupRequest> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 9);
+  messageDesc(file_quiver_v1_admin_service, 11);
 
 /**
  * What was made.
@@ -397,7 +488,7 @@ export type CreateBackupResponse = Message<"quiver.v1.CreateBackupResponse"> & {
  * Use `create(CreateBackupResponseSchema)` to create a new message.
  */
 export const CreateBackupResponseSchema: GenMessage<CreateBackupResponse> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 10);
+  messageDesc(file_quiver_v1_admin_service, 12);
 
 /**
  * Which page of which backups.
@@ -433,7 +524,7 @@ export type ListBackupsRequest = Message<"quiver.v1.ListBackupsRequest"> & {
  * Use `create(ListBackupsRequestSchema)` to create a new message.
  */
 export const ListBackupsRequestSchema: GenMessage<ListBackupsRequest> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 11);
+  messageDesc(file_quiver_v1_admin_service, 13);
 
 /**
  * A page of backups.
@@ -461,7 +552,7 @@ export type ListBackupsResponse = Message<"quiver.v1.ListBackupsResponse"> & {
  * Use `create(ListBackupsResponseSchema)` to create a new message.
  */
 export const ListBackupsResponseSchema: GenMessage<ListBackupsResponse> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 12);
+  messageDesc(file_quiver_v1_admin_service, 14);
 
 /**
  * What to read. Without an index: everything that is stored.
@@ -496,7 +587,7 @@ export type VerifyStorageRequest = Message<"quiver.v1.VerifyStorageRequest"> & {
  * Use `create(VerifyStorageRequestSchema)` to create a new message.
  */
 export const VerifyStorageRequestSchema: GenMessage<VerifyStorageRequest> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 13);
+  messageDesc(file_quiver_v1_admin_service, 15);
 
 /**
  * What was found.
@@ -552,7 +643,7 @@ export type VerifyStorageResponse = Message<"quiver.v1.VerifyStorageResponse"> &
  * Use `create(VerifyStorageResponseSchema)` to create a new message.
  */
 export const VerifyStorageResponseSchema: GenMessage<VerifyStorageResponse> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 14);
+  messageDesc(file_quiver_v1_admin_service, 16);
 
 /**
  * One damage.
@@ -594,7 +685,7 @@ export type StorageProblem = Message<"quiver.v1.StorageProblem"> & {
  * Use `create(StorageProblemSchema)` to create a new message.
  */
 export const StorageProblemSchema: GenMessage<StorageProblem> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 15);
+  messageDesc(file_quiver_v1_admin_service, 17);
 
 /**
  * Nothing to say.
@@ -609,7 +700,7 @@ export type GetServerInfoRequest = Message<"quiver.v1.GetServerInfoRequest"> & {
  * Use `create(GetServerInfoRequestSchema)` to create a new message.
  */
 export const GetServerInfoRequestSchema: GenMessage<GetServerInfoRequest> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 16);
+  messageDesc(file_quiver_v1_admin_service, 18);
 
 /**
  * The server asked for.
@@ -630,7 +721,7 @@ export type GetServerInfoResponse = Message<"quiver.v1.GetServerInfoResponse"> &
  * Use `create(GetServerInfoResponseSchema)` to create a new message.
  */
 export const GetServerInfoResponseSchema: GenMessage<GetServerInfoResponse> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 17);
+  messageDesc(file_quiver_v1_admin_service, 19);
 
 /**
  * What runs here.
@@ -735,7 +826,7 @@ export type ServerInfo = Message<"quiver.v1.ServerInfo"> & {
  * Use `create(ServerInfoSchema)` to create a new message.
  */
 export const ServerInfoSchema: GenMessage<ServerInfo> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 18);
+  messageDesc(file_quiver_v1_admin_service, 20);
 
 /**
  * What the storage can do, and why not more.
@@ -763,7 +854,7 @@ export type StorageHealth = Message<"quiver.v1.StorageHealth"> & {
  * Use `create(StorageHealthSchema)` to create a new message.
  */
 export const StorageHealthSchema: GenMessage<StorageHealth> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 19);
+  messageDesc(file_quiver_v1_admin_service, 21);
 
 /**
  * Memory of the server, in bytes. The parts are counted by the server itself and are less than what the process holds.
@@ -827,7 +918,7 @@ export type MemoryUse = Message<"quiver.v1.MemoryUse"> & {
  * Use `create(MemoryUseSchema)` to create a new message.
  */
 export const MemoryUseSchema: GenMessage<MemoryUse> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 20);
+  messageDesc(file_quiver_v1_admin_service, 22);
 
 /**
  * The file system that holds the data, in bytes.
@@ -862,7 +953,7 @@ export type DiskUse = Message<"quiver.v1.DiskUse"> & {
  * Use `create(DiskUseSchema)` to create a new message.
  */
 export const DiskUseSchema: GenMessage<DiskUse> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 21);
+  messageDesc(file_quiver_v1_admin_service, 23);
 
 /**
  * The versions of the on-disk layouts that this server writes. It reads these and older ones.
@@ -890,7 +981,7 @@ export type FormatVersions = Message<"quiver.v1.FormatVersions"> & {
  * Use `create(FormatVersionsSchema)` to create a new message.
  */
 export const FormatVersionsSchema: GenMessage<FormatVersions> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 22);
+  messageDesc(file_quiver_v1_admin_service, 24);
 
 /**
  * The limits in force, as documented or as this server was configured.
@@ -981,7 +1072,7 @@ export type ServerLimits = Message<"quiver.v1.ServerLimits"> & {
  * Use `create(ServerLimitsSchema)` to create a new message.
  */
 export const ServerLimitsSchema: GenMessage<ServerLimits> = /*@__PURE__*/
-  messageDesc(file_quiver_v1_admin_service, 23);
+  messageDesc(file_quiver_v1_admin_service, 25);
 
 /**
  * What an access key allows, each role all of the one before.
@@ -1089,7 +1180,10 @@ export const StorageStateSchema: GenEnum<StorageState> = /*@__PURE__*/
  */
 export const AdminService: GenService<{
   /**
-   * Creates an access key and answers its secret, this once only. Fails with INVALID_ARGUMENT, INVALID_FIELD.
+   * Creates an access key and answers its secret, this once only. The first one closes the server to everybody without
+   * an access key. Fails with INVALID_ARGUMENT, INVALID_FIELD; with RESOURCE_EXHAUSTED, ACCESS_KEY_LIMIT; with
+   * FAILED_PRECONDITION: LAST_ADMIN_KEY, when it is the first one and not one of ACCESS_ROLE_ADMIN that never expires;
+   * SECRETS_KEY_MISSING.
    *
    * @generated from rpc quiver.v1.AdminService.CreateAccessKey
    */
@@ -1099,7 +1193,19 @@ export const AdminService: GenService<{
     output: typeof CreateAccessKeyResponseSchema;
   },
   /**
-   * Lists the access keys by identifier, without their secrets. Fails with INVALID_ARGUMENT, PAGE_TOKEN_INVALID.
+   * Gives an access key a new secret and answers it, this once only; identifier, role, scopes and expiry stay. Fails with
+   * INVALID_ARGUMENT, INVALID_FIELD; with NOT_FOUND, ACCESS_KEY_NOT_FOUND; with FAILED_PRECONDITION, SECRETS_KEY_MISSING.
+   *
+   * @generated from rpc quiver.v1.AdminService.RotateAccessKey
+   */
+  rotateAccessKey: {
+    methodKind: "unary";
+    input: typeof RotateAccessKeyRequestSchema;
+    output: typeof RotateAccessKeyResponseSchema;
+  },
+  /**
+   * Lists the access keys by identifier, without their secrets. Fails with INVALID_ARGUMENT: INVALID_FIELD or
+   * PAGE_TOKEN_INVALID.
    *
    * @generated from rpc quiver.v1.AdminService.ListAccessKeys
    */
@@ -1109,7 +1215,10 @@ export const AdminService: GenService<{
     output: typeof ListAccessKeysResponseSchema;
   },
   /**
-   * Deletes an access key; no later call is let in by it. Fails with NOT_FOUND, ACCESS_KEY_NOT_FOUND.
+   * Deletes an access key: from the answer on no call is let in by it, and its streams end with UNAUTHENTICATED,
+   * CREDENTIALS_INVALID. Fails with INVALID_ARGUMENT, INVALID_FIELD; with NOT_FOUND, ACCESS_KEY_NOT_FOUND; with
+   * FAILED_PRECONDITION, LAST_ADMIN_KEY, for the last one of ACCESS_ROLE_ADMIN that never expires: "quiver keys delete"
+   * deletes that while the server does not run.
    *
    * @generated from rpc quiver.v1.AdminService.DeleteAccessKey
    */
