@@ -319,6 +319,47 @@ export interface JobStore {
   delete(jobIds: readonly string[]): Promise<void>;
 }
 
+/** A secret of an access key as it is stored. */
+export interface StoredSecret {
+  /** Its SHA-256 in base64. A slow hash is for what people choose: nobody guesses 238 random bits. */
+  readonly hash: string;
+  /** The secret itself, encrypted; only when signatures are checked with it. */
+  readonly sealed?: SealedSecret | undefined;
+}
+
+/** A secret that is encrypted with AES-256-GCM; the additional data are the access key's id. All in base64. */
+export interface SealedSecret {
+  readonly nonce: string;
+  readonly ciphertext: string;
+  readonly tag: string;
+}
+
+/** An access key as it is stored. Times in milliseconds since the epoch. */
+export interface AccessKeyRecord {
+  readonly id: string;
+  readonly displayName: string;
+  readonly role: "read-only" | "read-write" | "admin";
+  /** Where it works; none: everywhere. A name that is absent stands for all. */
+  readonly scopes: readonly { readonly bucket?: string; readonly index?: string; readonly namespace?: string }[];
+  readonly createdAt: number;
+  /** Undefined: it never expires. */
+  readonly expiresAt?: number | undefined;
+  /** To the hour; undefined: never. */
+  readonly lastUsedAt?: number | undefined;
+  readonly secret: StoredSecret;
+  /** The secret from before the last rotation, which is let in until then. */
+  readonly previous?: (StoredSecret & { readonly until: number }) | undefined;
+}
+
+/** The stored access keys. */
+export interface AccessKeyStore {
+  /** Every stored access key, in ascending byte order of the ids. CORRUPTION for one that cannot be read. */
+  load(): Promise<readonly AccessKeyRecord[]>;
+  put(accessKey: AccessKeyRecord): Promise<void>;
+  /** Also when the disk is full. */
+  delete(id: string): Promise<void>;
+}
+
 /** How much may be stored, at each level; 0 is no limit. */
 export interface Quotas {
   readonly vectors: { readonly server: number; readonly bucket: number; readonly index: number };
@@ -533,6 +574,7 @@ export interface Engine {
   watchVectors(ref: PartitionRef, options: WatchOptions): Promise<AsyncIterable<WatchEvent>>;
 
   readonly jobs: JobStore;
+  readonly accessKeys: AccessKeyStore;
 
   /**
    * Copies everything while calls go on; resolves once the copy is complete and verified. It holds every write that was

@@ -31,6 +31,7 @@ import type {
   WatchOptions,
   WriteOptions,
 } from "../engine.ts";
+import { EmbeddedAccessKeyStore } from "./access-key-store.ts";
 import { Backups } from "./backup/backups.ts";
 import { Catalog, type IndexRecord } from "./catalog.ts";
 import { ChangeBudget } from "./changes/change-ring.ts";
@@ -116,6 +117,7 @@ class EmbeddedEngine implements Engine {
   readonly formatVersion = FORMAT_VERSION;
   readonly graphFormatVersion = GRAPH_FORMAT_VERSION;
   readonly jobs: EmbeddedJobStore;
+  readonly accessKeys: EmbeddedAccessKeyStore;
   readonly #store: Store;
   readonly #health: HealthReport;
   readonly #catalog: Catalog;
@@ -145,6 +147,7 @@ class EmbeddedEngine implements Engine {
     });
     this.#verifier = new Verifier({ store, data: options.path, indexes: () => this.#indexes() });
     this.jobs = new EmbeddedJobStore(store);
+    this.accessKeys = new EmbeddedAccessKeyStore(store);
     this.#onBackgroundError = options.onBackgroundError;
     this.#quotas = options.quotas ?? NO_QUOTAS;
     this.#random = options.random;

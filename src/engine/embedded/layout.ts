@@ -11,6 +11,7 @@
  *     0x04 | column family                  -> empty: its index is deleted, the family may be dropped
  *     0x05 | job id                         -> JSON of a JobRecord
  *     0x06 | job id | 0x00 | part u32 big-endian -> bytes: a part of what the job has to do
+ *     0x07 | access key id                  -> JSON of an AccessKeyRecord without its id
  *
  * One column family per index, named "index-<random UUID>":
  *
@@ -30,8 +31,12 @@ import { ABSENT, type Entries } from "../../../native/rocksdb.ts";
 import { QuiverError } from "../../errors.ts";
 import type { Metadata, SparseData } from "../engine.ts";
 
-/** 1: the first layout. 2: adds records; what 1 wrote is valid as it is. */
-export const FORMAT_VERSION = 2;
+/**
+ * 1: the first layout. 2: adds records. 3: adds access keys, so that no release that does not know them opens the data and
+ * lets everybody in. What an older release wrote is valid as it is, and has the newest version from the first start on,
+ * whether it has access keys or not: two kinds of data of one release would be twice as much to test.
+ */
+export const FORMAT_VERSION = 3;
 
 export const FORMAT_KEY = Uint8Array.of(0x00);
 export const LSN_KEY = Uint8Array.of(0x01);
@@ -40,6 +45,7 @@ export const INDEX_KIND = 0x03;
 export const DROPPED_KIND = 0x04;
 export const JOB_KIND = 0x05;
 export const JOB_PART_KIND = 0x06;
+export const ACCESS_KEY_KIND = 0x07;
 
 export const VECTOR_KIND = 0x01;
 export const METADATA_KIND = 0x02;

@@ -1,7 +1,9 @@
 import type { Database, Entries, Snapshot } from "../../../../native/rocksdb.ts";
 import type { IndexRef } from "../../engine.ts";
+import { decodeAccessKey } from "../access-key-store.ts";
 import { decodeChangeHeader, decodeChangeState, decodeChanges, lsnOfChangeKey } from "../changes/change-records.ts";
 import {
+  ACCESS_KEY_KIND,
   BUCKET_KIND,
   CHANGE_KIND,
   DROPPED_KIND,
@@ -64,6 +66,7 @@ const CATALOG_RECORDS: ReadonlyMap<number, Decode> = new Map<number, Decode>([
   [DROPPED_KIND, NO_VALUE],
   [JOB_KIND, JSON_OBJECT],
   [JOB_PART_KIND, () => {}],
+  [ACCESS_KEY_KIND, decodeAccessKey],
 ]);
 
 /** What an index stores beside its vectors. */
@@ -83,7 +86,7 @@ const INDEX_RECORDS: ReadonlyMap<number, Decode> = new Map<number, Decode>([
 /** The kinds that `verifyPartition` decodes. */
 const VECTOR_KINDS: readonly number[] = [VECTOR_KIND, METADATA_KIND, SPARSE_KIND];
 
-/** Decodes every record of the catalog: buckets, indexes, jobs and what jobs still have to do. */
+/** Decodes every record of the catalog: buckets, indexes, jobs and what jobs still have to do, access keys. */
 export async function verifyCatalog(check: FamilyCheck, findings: Findings): Promise<void> {
   await verifyKinds(check, CATALOG_RECORDS, findings);
   await rejectUnknownKinds(check, [...CATALOG_RECORDS.keys()], findings);
