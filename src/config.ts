@@ -212,6 +212,11 @@ function limit(flag: string, help: string): Option<number> {
 
 const LOOPBACK = /^(127(\.\d{1,3}){3}|::1|localhost)$/;
 
+/** Whether only programs of this machine reach an address. */
+export function isLoopback(host: string): boolean {
+  return LOOPBACK.test(host);
+}
+
 const KEYS = Object.keys(OPTIONS) as (keyof Config)[];
 
 /** Variables of the same prefix that are not configuration of the server. */
@@ -238,7 +243,7 @@ export function readConfig(args: readonly string[], environment: NodeJS.ProcessE
   if ((config.tlsCert === undefined) !== (config.tlsKey === undefined)) {
     throw invalidConfig("--tls-cert and --tls-key", "must be given together");
   }
-  if (!config.insecure && !LOOPBACK.test(config.host)) {
+  if (!config.insecure && !isLoopback(config.host)) {
     const allow = "everyone who reaches it could read and delete everything; allow that with --insecure true";
     throw invalidConfig("--host", `must be a loopback address, got ${JSON.stringify(config.host)}: ${allow}`);
   }

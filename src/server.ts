@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import type { Config } from "./config.ts";
+import { type Config, isLoopback } from "./config.ts";
 import { openCrashNotes } from "./engine/embedded/crash-notes.ts";
 import { openEmbeddedEngine } from "./engine/embedded/embedded-engine.ts";
 import { defaultMemoryLimit, ProcessMemory } from "./engine/embedded/memory/process-memory.ts";
@@ -9,14 +9,17 @@ import type { Engine, Health, Quotas } from "./engine/engine.ts";
 import { QuiverError } from "./errors.ts";
 import { openPort, type Port } from "./http/port.ts";
 import { createRoutes, type Readiness } from "./http/routes.ts";
+import type { HttpRequest } from "./http/types.ts";
 import type { Log } from "./log.ts";
 import type { AdmissionLimits } from "./rpc/admission.ts";
+import { apiKeyOf } from "./rpc/api-key.ts";
+import { originOf } from "./rpc/client-address.ts";
 import { createRpcHandler } from "./rpc/handler.ts";
 import { createHealth } from "./rpc/health.ts";
 import { createReflection } from "./rpc/reflection.ts";
 import { createServices } from "./rpc/services/all.ts";
 import type { RateLimits } from "./service/rates.ts";
-import { createService } from "./service/service.ts";
+import { createService, type Service } from "./service/service.ts";
 import { VERSION } from "./version.ts";
 
 /** A server that is put together but not yet reachable. */
@@ -53,6 +56,7 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
     scope,
     rateLimits: ratesOf(config),
     onBackgroundError: (message, err) => log.error({ err }, message),
+    opensWithoutKeys: config.insecure || isLoopback(config.host),
   });
   await service.jobs.resume().catch(async (error: unknown) => {
     await engine.close();
@@ -62,6 +66,7 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
   const health = createHealth({
     services: api.map(({ service }) => service.typeName),
     state: () => readinessOf(engine),
+    maySee: (caller, bucket, index) => service.authorizer.may(caller, "GetIndex", { bucket, index }),
   });
   const answerRpc = createRpcHandler({
     services: [...api, health, ...createReflection([...api, health].map(({ service }) => service))],
@@ -73,9 +78,14 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
     limits: callMemory(memory.limit),
     hasRoomFor: (bytes) => memory.hasRoomFor(bytes),
     takeMemory: (bytes) => memory.take(bytes),
+    identify: (apiKey, origin) => service.callers.identify(apiKey, origin),
     ...parts,
   });
-  const answerRoute = createRoutes({ name: "Quiver", version: VERSION, readiness: () => readinessOf(engine) });
+  const answerRoute = createRoutes({
+    name: "Quiver",
+    version: VERSION,
+    readiness: (request) => readinessFor(isAdmin(service, request), readinessOf(engine)),
+  });
   let port: Port | undefined;
   return {
     async listen() {
@@ -189,6 +199,19 @@ function readinessOf(engine: Engine): Readiness {
     problems: problems.map(({ reason, message }) => ({ reason, message })),
     indexes: Object.fromEntries(states.map(({ bucket, index, state }) => [`${bucket}/${index}`, state])),
   };
+}
+
+/** Whoever is no administrator learns no name of an index, nor what is wrong with which file. */
+function readinessFor(isAdmin: boolean, readiness: Readiness): Readiness {
+  return isAdmin ? readiness : { ...readiness, problems: [], indexes: {} };
+}
+
+function isAdmin({ callers }: Service, request: HttpRequest): boolean {
+  try {
+    return callers.identify(apiKeyOf(request.headers), originOf(request.socket)).role === "admin";
+  } catch {
+    return false;
+  }
 }
 
 function readTls({ tlsCert, tlsKey }: Config) {

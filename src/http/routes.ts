@@ -12,7 +12,8 @@ export interface Readiness {
 export interface RoutesOptions {
   name: string;
   version: string;
-  readiness(): Readiness;
+  /** What this request may know of it. */
+  readiness(request: HttpRequest): Readiness;
 }
 
 type Route = (request: HttpRequest, response: HttpResponse) => void;
@@ -25,7 +26,7 @@ export function createRoutes(options: RoutesOptions): HttpHandler {
     [
       "/readyz",
       (request, response) => {
-        const readiness = options.readiness();
+        const readiness = options.readiness(request);
         sendJson(request, response, readiness.ready ? 200 : 503, readiness);
       },
     ],

@@ -1,6 +1,8 @@
 import { Code, ConnectError, type ContextKey, createContextKey, type HandlerContext } from "@connectrpc/connect";
-import { type QuiverError, shuttingDown } from "../errors.ts";
+import type { QuiverError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import type { Caller } from "../service/access/caller.ts";
+import { nobody } from "../service/access/callers.ts";
 import { NO_TICKET, type Ticket } from "./admission-queue.ts";
 import { overwriteError, reasonOf, toConnectError, toRequestError } from "./error.ts";
 import { createMemoryBudget, type Lease } from "./memory-budget.ts";
@@ -16,6 +18,7 @@ export interface Call {
   readonly requestId: string;
   /** As in the request's path: `quiver.v1.VectorService/PutVectors`. */
   readonly method: string;
+  readonly caller: Caller;
   /** Aborted when the server shuts down: calls that never end by themselves end then. */
   readonly shutdown: AbortSignal;
   /** The memory that the request's bytes take; given back when the call ends. */
@@ -29,8 +32,8 @@ export interface Call {
   /** Keeps what it works on, such as "b/i", for the case of a crash. */
   note(place: string): void;
   stage: Stage;
-  /** Ends it with SHUTTING_DOWN: the server cannot wait for it any longer. Before it is read, nothing is to be done. */
-  cut(): void;
+  /** Ends it with this error: it may not, or cannot be waited for. Before it is read, nothing is to be done. */
+  cut(reason: QuiverError): void;
 }
 
 /** Of a call that is refused: its answer is small. */
@@ -39,6 +42,7 @@ export const NO_LEASE: Lease = createMemoryBudget({ what: "Calls", maxBytes: 0 }
 const NO_CALL: Call = {
   requestId: "",
   method: "",
+  caller: nobody({ address: "", secure: false }),
   shutdown: new AbortController().signal,
   lease: NO_LEASE,
   answer: NO_LEASE,
@@ -51,6 +55,11 @@ const NO_CALL: Call = {
 
 /** Under which handlers find their call: `context.values.get(callKey)`. */
 export const callKey: ContextKey<Call> = createContextKey<Call>(NO_CALL, { description: "call" });
+
+/** Who calls a handler. */
+export function callerOf(context: HandlerContext): Caller {
+  return context.values.get(callKey).caller;
+}
 
 type AbortableContext = HandlerContext & { abort(reason?: unknown): void };
 
@@ -65,7 +74,7 @@ export function followCall(context: HandlerContext, call: Call, log: Log): void 
   const abort = controller.abort;
   const startedAt = performance.now();
   let ended = false;
-  call.cut = () => abort(shuttingDown());
+  call.cut = abort;
   controller.abort = (thrown) => {
     if (!ended) {
       ended = true;

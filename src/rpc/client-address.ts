@@ -1,21 +1,38 @@
 import type { Http2Session } from "node:http2";
 import type { Socket } from "node:net";
+import type { Origin } from "../service/access/callers.ts";
 
-const ofConnection = new WeakMap<Http2Session | Socket, string>();
+interface Client extends Origin {
+  readonly network: string;
+}
+
+const ofConnection = new WeakMap<Http2Session | Socket, Client>();
 
 /**
  * Whom a connection is from, for turns between clients: its address, and with IPv6 the network of 64 bits, in which one
  * machine may have as many addresses as it likes.
  */
 export function clientAddress(connection: Http2Session | Socket): string {
-  let address = ofConnection.get(connection);
-  if (address === undefined) {
-    const socket = "socket" in connection ? connection.socket : connection;
-    address = networkOf(socket.remoteAddress ?? "");
-    ofConnection.set(connection, address);
-  }
-  return address;
+  return clientOf(connection).network;
 }
+
+/** Where a connection comes from, also after it was closed. */
+export function originOf(connection: Http2Session | Socket): Origin {
+  return clientOf(connection);
+}
+
+function clientOf(connection: Http2Session | Socket): Client {
+  const known = ofConnection.get(connection);
+  if (known !== undefined) return known;
+  const socket = "socket" in connection ? connection.socket : connection;
+  const address = (socket.remoteAddress ?? "").replace(MAPPED, "");
+  const client = { address, network: networkOf(address), secure: "encrypted" in socket };
+  ofConnection.set(connection, client);
+  return client;
+}
+
+/** An IPv4 address on a port that takes both families. */
+const MAPPED = /^::ffff:(?=[\d.]+$)/i;
 
 /** The address itself for IPv4, the first four groups for IPv6. */
 export function networkOf(address: string): string {

@@ -19,12 +19,15 @@ import {
 import { Health } from "../../gen/grpc/health/v1/health_pb.ts";
 import { QuiverError, shuttingDown } from "../errors.ts";
 import type { Log } from "../log.ts";
+import type { Caller } from "../service/access/caller.ts";
+import { nobody, type Origin } from "../service/access/callers.ts";
 import { LIMITS } from "../service/limits.ts";
 import { type AdmissionLimits, type CallKind, createAdmission, DEFAULT_ADMISSION_LIMITS, kindOf } from "./admission.ts";
 import { NO_TICKET, type Ticket } from "./admission-queue.ts";
 import { type AnswerMemory, countAnswer, createAnswerMemory, type TakeMemory } from "./answer-memory.ts";
+import { apiKeyOf } from "./api-key.ts";
 import { type Call, callKey, followCall, NO_LEASE } from "./call.ts";
-import { clientAddress } from "./client-address.ts";
+import { clientAddress, originOf } from "./client-address.ts";
 import { applyCors } from "./cors.ts";
 import { notImplemented, type RpcService } from "./define-service.ts";
 import { discardRest } from "./discard-rest.ts";
@@ -77,8 +80,8 @@ export interface RpcHandlerOptions {
   clientOf?(connection: Connection, headers: IncomingHttpHeaders): string;
   /** Keeps what runs, for the case of a crash, until the returned function is called. Default: nowhere. */
   noteCall?(text: string): () => void;
-  /** Runs before the body of a call is read, to authenticate it. What it throws is the answer. */
-  gate?(context: HandlerContext): void | Promise<void>;
+  /** Who calls, by the api key that the call brings. What it throws is the answer, before the body is read. */
+  identify(apiKey: string | undefined, origin: Origin): Caller;
   /** Origins whose pages may call from a browser; `*` is every origin. Default none. */
   corsOrigins?: readonly string[];
   /** Aborted when the server shuts down. */
@@ -141,9 +144,11 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
   const admit = (kind: CallKind, request: Request, response: Response, begin: Begin) => {
     const askedAt = performance.now();
     const timeoutMs = timeoutOf(request.headers);
+    const client = clientOf(connectionOf(request), request.headers);
+    const deadline = askedAt + timeoutMs;
     const waiting = admission.ask(kind, {
-      client: clientOf(connectionOf(request), request.headers),
-      deadline: askedAt + timeoutMs,
+      client,
+      deadline,
       isReceiving: () => !request.complete,
       start(ticket) {
         if (timeoutMs < Number.POSITIVE_INFINITY)
@@ -152,12 +157,27 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
       },
       refuse(waitMs) {
         if (waitMs === undefined) return begin(NO_TICKET, DEADLINE_PASSED);
-        const retryAfterMs = retryDelay(waitMs);
-        if (refuseQuickly(request, response, kind === "stream", retryAfterMs)) return;
-        begin(NO_TICKET, overloaded(retryAfterMs));
+        const isSent = admission.sendRefusal(client, deadline, () => {
+          if (response.closed) return;
+          const retryAfterMs = retryDelay(waitMs);
+          if (refuseQuickly(request, response, kind === "stream", retryAfterMs)) return;
+          begin(NO_TICKET, overloaded(retryAfterMs));
+        });
+        if (!isSent) request.resume();
       },
     });
     if (waiting !== NO_TICKET) response.once("close", waiting.end);
+  };
+
+  const identify = ({ handler }: Route, request: Request) => {
+    const origin = originOf(connectionOf(request));
+    try {
+      return { caller: options.identify(apiKeyOf(request.headers), origin), stranger: undefined };
+    } catch (error) {
+      // Health and reflection are open to everybody.
+      const isPublic = !QUIVER_PACKAGE.test(handler.method.parent.typeName);
+      return { caller: nobody(origin), stranger: isPublic ? undefined : (error as QuiverError) };
+    }
   };
 
   // Each ends one call.
@@ -173,10 +193,15 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
       return false;
     const kind = routes.kindOf(headers[":path"] ?? "");
     if (kind === undefined || headers.origin !== undefined) return false;
+    const client = clientOf(session, headers);
     const deadline = performance.now() + timeoutOf(headers);
-    const waitMs = admission.refusal(kind, clientOf(session, headers), deadline);
+    const waitMs = admission.refusal(kind, client, deadline);
     if (waitMs === undefined) return false;
-    refuseStream(stream, headers, retryDelay(waitMs), requestIdOf(headers));
+    const isSent = admission.sendRefusal(client, deadline, () =>
+      refuseStream(stream, headers, retryDelay(waitMs), requestIdOf(headers)),
+    );
+    // What comes of its body meanwhile is dropped.
+    if (!isSent) stream.resume();
     return true;
   };
 
@@ -189,17 +214,26 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
     const requestId = requestIdOf(request.headers);
     response.setHeader("x-request-id", requestId);
     const method = path.slice(1);
-    const begin = (ticket: Ticket, refused = options.end?.aborted ? shuttingDown() : unknownMethod(route, method)) => {
+    const { caller, stranger } = identify(route, request);
+    const refusalNow = () => {
+      if (options.end?.aborted) return shuttingDown();
+      if (caller.signal.aborted) return caller.signal.reason as QuiverError;
+      return stranger ?? unknownMethod(route, method);
+    };
+    const begin = (ticket: Ticket, refused = refusalNow()) => {
       const lease = requests.open();
       const [answer, refusal] = openAnswer(route, answers, refused);
       let isOver = false;
       let endNote = () => {};
+      const cut = () => end(shuttingDown());
+      const revoke = () => end(caller.signal.reason as QuiverError);
       const note = (place: string) => {
         if (!isOver) endNote = noteCall(`${method} ${place} ${requestId}`);
       };
       response.once("close", () => {
         isOver = true;
         cuts.delete(cut);
+        caller.signal.removeEventListener("abort", revoke);
         endNote();
         lease.close();
         answer.close();
@@ -208,6 +242,7 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
       const call: Call = {
         requestId,
         method,
+        caller,
         shutdown,
         stage: "request",
         lease,
@@ -217,12 +252,14 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
         note,
         cut() {},
       };
-      const cut = () => {
+      const end = (reason: QuiverError) => {
         // Whoever waits for the rest of the request learns of it so; to destroy it would take the answer with it.
-        if (!request.complete) request.emit("error", shuttingDown());
-        call.cut();
+        if (!request.complete) request.emit("error", reason);
+        call.cut(reason);
       };
       cuts.add(cut);
+      // Other calls end soon by themselves.
+      if (route.handler.method.methodKind !== "unary") caller.signal.addEventListener("abort", revoke);
       serve(route, request, response, call, lease).catch((error: unknown) => {
         const level = isOfClientThatLeft(error) ? "debug" : "error";
         log[level]({ requestId, method, err: error }, "Response could not be sent");
@@ -238,6 +275,8 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
 
 /** As a client of gRPC names it; who writes it otherwise is answered in the usual way. */
 const GRPC_TYPE = /^application\/grpc(?:\+proto|\+json)?$/;
+
+const QUIVER_PACKAGE = /^quiver\./;
 
 function connectionOf(request: Request): Connection {
   return ("stream" in request && request.stream.session) || request.socket;
@@ -311,7 +350,6 @@ function createRoutes(options: RpcHandlerOptions, limits: RpcLimits): Routes {
     followCall(context, call, options.log);
     try {
       if (call.refusal !== undefined) throw call.refusal;
-      await options.gate?.(context);
     } catch (error) {
       throw toConnectError(error, call.requestId);
     }

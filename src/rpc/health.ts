@@ -1,7 +1,8 @@
 import type { HandlerContext } from "@connectrpc/connect";
 import { Health, HealthCheckResponse_ServingStatus as Status } from "../../gen/grpc/health/v1/health_pb.ts";
 import { QuiverError, shuttingDown } from "../errors.ts";
-import { callKey } from "./call.ts";
+import type { Caller } from "../service/access/caller.ts";
+import { callerOf, callKey } from "./call.ts";
 import { defineService, type RpcService } from "./define-service.ts";
 import { untilAborted } from "./until-aborted.ts";
 
@@ -18,6 +19,8 @@ export interface HealthOptions {
   services: readonly string[];
   /** Called for every check and list, and once per `pollMs` for all watches together. An index in state `loading` or `failed` does not serve. */
   state(): HealthState;
+  /** Whether a caller may learn that there is an index. Default: all may. */
+  maySee?(caller: Caller, bucket: string, index: string): Promise<boolean>;
   /** How often a watch looks for changes, in milliseconds. Default 1,000. */
   pollMs?: number;
 }
@@ -33,20 +36,30 @@ const STORAGE = "storage";
 export function createHealth(options: HealthOptions): RpcService {
   const poll = createPoll(() => statuses(options), options.pollMs ?? DEFAULT_POLL_MS);
 
+  const isVisible = async (name: string, context: HandlerContext): Promise<boolean> => {
+    if (!name.startsWith(INDEX_PREFIX)) return true;
+    const [bucket = "", index = ""] = name.slice(INDEX_PREFIX.length).split("/");
+    return (await options.maySee?.(callerOf(context), bucket, index)) ?? true;
+  };
+
   return defineService(Health, {
-    check({ service }, context) {
-      const status = statuses(options, context).get(service);
+    async check({ service }, context) {
+      const status = (await isVisible(service, context)) ? statuses(options, context).get(service) : undefined;
       if (status === undefined) throw unknownName(service);
       return { status };
     },
-    list(_, context) {
-      const all = statuses(options, context);
-      return { statuses: Object.fromEntries([...all].map(([name, status]) => [name, { status }])) };
+    async list(_, context) {
+      const seen: Record<string, { status: Status }> = {};
+      for (const [name, status] of statuses(options, context)) {
+        if (await isVisible(name, context)) seen[name] = { status };
+      }
+      return { statuses: seen };
     },
     async *watch({ service }, context) {
       const { shutdown } = context.values.get(callKey);
       const signal = AbortSignal.any([context.signal, shutdown]);
-      const current = () => poll.latest().get(service) ?? Status.SERVICE_UNKNOWN;
+      const isKnown = await isVisible(service, context);
+      const current = () => (isKnown && poll.latest().get(service)) || Status.SERVICE_UNKNOWN;
       const leave = poll.join();
       let last = shutdown.aborted ? Status.NOT_SERVING : current();
       try {

@@ -1,5 +1,7 @@
-import type { DiskUse, Engine, Health, MemoryUse, Verification } from "../engine/engine.ts";
+import type { DiskUse, Health, MemoryUse, Verification } from "../engine/engine.ts";
 import { VERSION } from "../version.ts";
+import type { Caller } from "./access/caller.ts";
+import { admitServer, type ServiceContext } from "./context.ts";
 import { type ArnScope, type IndexReference, resolveIndex } from "./names.ts";
 
 /** What runs here. */
@@ -19,36 +21,41 @@ export interface ServerInfo {
 
 /** The server itself. */
 export class Admin {
-  readonly #engine: Engine;
-  readonly #scope: ArnScope;
+  readonly #context: ServiceContext;
   readonly #startedAt = Date.now();
 
-  constructor(engine: Engine, scope: ArnScope) {
-    this.#engine = engine;
-    this.#scope = scope;
+  constructor(context: ServiceContext) {
+    this.#context = context;
   }
 
   /** Reads everything that is stored, or one index when the reference is not empty. The signal ends it. */
-  async verify({ signal, ...reference }: IndexReference & { readonly signal: AbortSignal }): Promise<Verification> {
+  async verify(
+    caller: Caller,
+    { signal, ...reference }: IndexReference & { readonly signal: AbortSignal },
+  ): Promise<Verification> {
+    await admitServer(this.#context, { caller, action: "VerifyStorage" });
     const { vectorBucketName, indexName, indexArn } = reference;
     const isEmpty = vectorBucketName === "" && indexName === "" && indexArn === "";
-    const ref = isEmpty ? undefined : resolveIndex(this.#scope, reference);
-    return this.#engine.verify({ ref, signal });
+    const ref = isEmpty ? undefined : resolveIndex(this.#context.scope, reference);
+    return this.#context.engine.verify({ ref, signal });
   }
 
-  serverInfo(): ServerInfo {
-    const { name: engine, formatVersion, graphFormatVersion, lsn, health, memory, disk } = this.#engine;
+  async serverInfo(caller: Caller): Promise<ServerInfo> {
+    await admitServer(this.#context, { caller, action: "GetServerInfo" });
+    const { engine: port, scope } = this.#context;
+    const { name: engine, formatVersion, graphFormatVersion, lsn, health, memory, disk } = port;
     return {
       version: VERSION,
       engine,
       formatVersion,
       graphFormatVersion,
       lsn,
-      health,
+      // What is wrong may name files, buckets and indexes.
+      health: caller.role === "admin" ? health : { ...health, problems: [] },
       memory,
       disk,
       startedAt: this.#startedAt,
-      scope: this.#scope,
+      scope,
     };
   }
 }

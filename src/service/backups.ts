@@ -1,34 +1,40 @@
-import type { Backup, Engine } from "../engine/engine.ts";
+import type { Backup } from "../engine/engine.ts";
 import { invalidField } from "../errors.ts";
+import type { Caller } from "./access/caller.ts";
+import { admitServer, type ServiceContext } from "./context.ts";
 import { LIMITS } from "./limits.ts";
 import { listPage, type PageRequest, type PageResult } from "./listing.ts";
 
 /** The backups of everything that is stored: make, list. */
 export class Backups {
-  readonly #engine: Engine;
+  readonly #context: ServiceContext;
 
-  constructor(engine: Engine) {
-    this.#engine = engine;
+  constructor(context: ServiceContext) {
+    this.#context = context;
   }
 
   /** Complete and verified; one at a time, later calls wait. The signal ends it, which leaves nothing. */
-  async create(request: { readonly displayName: string; readonly signal: AbortSignal }): Promise<Backup> {
-    const { displayName, signal } = request;
+  async create(
+    caller: Caller,
+    { displayName, signal }: { readonly displayName: string; readonly signal: AbortSignal },
+  ): Promise<Backup> {
+    await admitServer(this.#context, { caller, action: "CreateBackup" });
     if (displayName.length > LIMITS.displayNameLengthMax) {
       throw invalidField(
         "display_name",
         `Must be at most ${LIMITS.displayNameLengthMax} characters, got ${displayName.length}`,
       );
     }
-    return this.#engine.createBackup({ displayName, signal });
+    return this.#context.engine.createBackup({ displayName, signal });
   }
 
   /** By identifier, which is the order of their creation. */
-  list(request: PageRequest): Promise<PageResult<Backup>> {
+  async list(caller: Caller, request: PageRequest): Promise<PageResult<Backup>> {
+    await admitServer(this.#context, { caller, action: "ListBackups" });
     return listPage(
       ["backups"],
       request,
-      (options) => this.#engine.listBackups(options),
+      (options) => this.#context.engine.listBackups(options),
       ({ id }) => id,
     );
   }

@@ -1,6 +1,7 @@
 import { setTimeout } from "node:timers/promises";
 import type { Index, PartitionRef, VectorInput } from "../engine/engine.ts";
 import { invalidField, QuiverError, quote, type Reason } from "../errors.ts";
+import type { Caller } from "./access/caller.ts";
 import type { ServiceContext } from "./context.ts";
 import { LIMITS } from "./limits.ts";
 import { type PartitionReference, resolvePartition } from "./partitions.ts";
@@ -18,6 +19,13 @@ export interface ImportPart extends PartitionReference {
 /** What all imports of a server store while they ask for their next messages already. */
 export interface Overlap {
   bytes: number;
+}
+
+export interface ImportOptions {
+  readonly caller: Caller;
+  readonly overlap: Overlap;
+  /** Ends the waiting for room. */
+  readonly signal: AbortSignal;
 }
 
 export interface ImportRefusal {
@@ -61,6 +69,7 @@ const OVERLAP_BYTES_MAX = 128 * 1024 * 1024;
  */
 export class ImportRun {
   readonly #context: ServiceContext;
+  readonly #caller: Caller;
   readonly #overlap: Overlap;
   readonly #signal: AbortSignal;
   readonly #refusals: ImportRefusal[] = [];
@@ -71,9 +80,9 @@ export class ImportRun {
   #putCount = 0;
   #failedCount = 0;
 
-  /** `signal` ends the waiting for room. */
-  constructor(context: ServiceContext, overlap: Overlap, signal: AbortSignal) {
+  constructor(context: ServiceContext, { caller, overlap, signal }: ImportOptions) {
     this.#context = context;
+    this.#caller = caller;
     this.#overlap = overlap;
     this.#signal = signal;
   }
@@ -130,7 +139,8 @@ export class ImportRun {
   }
 
   async #resolve(part: ImportPart): Promise<Target> {
-    return { ...(await resolvePartition(this.#context, part)), lastWins: part.onDuplicate === "last_wins" };
+    const asked = { caller: this.#caller, action: "PutVectors" } as const;
+    return { ...(await resolvePartition(this.#context, asked, part)), lastWins: part.onDuplicate === "last_wins" };
   }
 
   #check(target: Target, vectors: readonly VectorInput[]): Message {

@@ -1,9 +1,11 @@
 import type { DistanceMetric, Engine, Index, IndexStats, Page } from "../engine/engine.ts";
 import { invalidField, quote } from "../errors.ts";
+import type { Caller } from "./access/caller.ts";
+import { onlyAllowed } from "./access/only-allowed.ts";
 import { admitBucket, admitIndex, type ServiceContext } from "./context.ts";
 import { DEFAULTS, LIMITS } from "./limits.ts";
 import { listPage, type PageRequest, type PageResult } from "./listing.ts";
-import { assertName, type BucketReference, type IndexReference, indexArn } from "./names.ts";
+import { type BucketReference, type IndexReference, indexArn, resolveBucket } from "./names.ts";
 import { assertTags } from "./tags.ts";
 
 export type IndexWithArn = Index & { readonly arn: string };
@@ -41,10 +43,11 @@ export class Indexes {
     this.#context = context;
   }
 
-  async create(request: CreateIndexRequest): Promise<{ arn: string }> {
-    const bucket = admitBucket(this.#context, request);
+  async create(caller: Caller, request: CreateIndexRequest): Promise<{ arn: string }> {
+    const bucket = resolveBucket(this.#context.scope, request);
     const { indexName, dimension, distanceMetric, nonFilterableMetadataKeys, tags } = request;
-    assertName("index_name", indexName);
+    const reference = { vectorBucketName: bucket, indexName, indexArn: "" };
+    await admitIndex(this.#context, { caller, action: "CreateIndex" }, reference);
     assertRange("dimension", dimension, 1, LIMITS.dimensionMax);
     if (!distanceMetric) throw invalidField("distance_metric", "Must be COSINE, EUCLIDEAN or DOT_PRODUCT");
     assertNonFilterableKeys(nonFilterableMetadataKeys);
@@ -67,21 +70,24 @@ export class Indexes {
     return { arn: indexArn(this.#context.scope, bucket, indexName) };
   }
 
-  async get(reference: IndexReference): Promise<IndexWithArn> {
-    return this.#withArn(await this.#engine.getIndex(admitIndex(this.#context, reference)));
+  async get(caller: Caller, reference: IndexReference): Promise<IndexWithArn> {
+    const ref = await admitIndex(this.#context, { caller, action: "GetIndex" }, reference);
+    return this.#withArn(await this.#engine.getIndex(ref));
   }
 
-  async list(request: BucketReference & PageRequest): Promise<PageResult<IndexWithArn>> {
-    const bucket = admitBucket(this.#context, request);
+  /** Those that the caller may look at. */
+  async list(caller: Caller, request: BucketReference & PageRequest): Promise<PageResult<IndexWithArn>> {
+    const bucket = await admitBucket(this.#context, { caller, action: "ListIndexes" }, request);
     const read = async (options: Parameters<Engine["listIndexes"]>[1]): Promise<Page<IndexWithArn>> => {
       const { items, more } = await this.#engine.listIndexes(bucket, options);
       return { items: items.map((index) => this.#withArn(index)), more };
     };
-    return listPage(["indexes", bucket], request, read, ({ index }) => index);
+    const isAllowed = ({ index }: Index) => this.#context.authorizer.may(caller, "GetIndex", { bucket, index });
+    return listPage(["indexes", bucket], request, onlyAllowed(read, nameOf, isAllowed), nameOf);
   }
 
-  async update(request: UpdateIndexRequest): Promise<IndexWithArn> {
-    const ref = admitIndex(this.#context, request);
+  async update(caller: Caller, request: UpdateIndexRequest): Promise<IndexWithArn> {
+    const ref = await admitIndex(this.#context, { caller, action: "UpdateIndex" }, request);
     const { deletionProtection } = request;
     const m = request.m || undefined;
     const efConstruction = request.efConstruction || undefined;
@@ -89,17 +95,21 @@ export class Indexes {
     return this.#withArn(await this.#engine.updateIndex(ref, { deletionProtection, m, efConstruction }));
   }
 
-  async delete(reference: IndexReference): Promise<void> {
-    await this.#engine.deleteIndex(admitIndex(this.#context, reference));
+  async delete(caller: Caller, reference: IndexReference): Promise<void> {
+    await this.#engine.deleteIndex(await admitIndex(this.#context, { caller, action: "DeleteIndex" }, reference));
   }
 
-  async stats(reference: IndexReference): Promise<IndexStats> {
-    return this.#engine.indexStats(admitIndex(this.#context, reference));
+  async stats(caller: Caller, reference: IndexReference): Promise<IndexStats> {
+    return this.#engine.indexStats(await admitIndex(this.#context, { caller, action: "GetIndexStats" }, reference));
   }
 
   #withArn(index: Index): IndexWithArn {
     return { ...index, arn: indexArn(this.#context.scope, index.bucket, index.index) };
   }
+}
+
+function nameOf({ index }: Index): string {
+  return index;
 }
 
 /** Undefined is fine. */

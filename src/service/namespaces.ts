@@ -1,9 +1,11 @@
 import type { Engine, IndexRef, Namespace, Page } from "../engine/engine.ts";
 import { QuiverError } from "../errors.ts";
+import type { Caller } from "./access/caller.ts";
+import { onlyAllowed } from "./access/only-allowed.ts";
 import { admitIndex, type ServiceContext } from "./context.ts";
 import { listPage, type PageRequest, type PageResult } from "./listing.ts";
-import { type IndexReference, resolveNamespace } from "./names.ts";
-import type { PartitionReference } from "./partitions.ts";
+import type { IndexReference } from "./names.ts";
+import { admitPartition, type PartitionReference } from "./partitions.ts";
 
 /** The namespaces of an index: create, look at, list, delete. */
 export class Namespaces {
@@ -15,32 +17,34 @@ export class Namespaces {
     this.#context = context;
   }
 
-  async create(request: PartitionReference): Promise<Namespace> {
-    const ref = admitIndex(this.#context, request);
-    const namespace = resolveNamespace(request.namespace);
-    if (namespace === "") throw await this.#defaultExists(ref);
-    return this.#engine.createNamespace({ ...ref, namespace });
+  async create(caller: Caller, request: PartitionReference): Promise<Namespace> {
+    const partition = await admitPartition(this.#context, { caller, action: "CreateNamespace" }, request);
+    if (partition.namespace === "") throw await this.#defaultExists(partition);
+    return this.#engine.createNamespace(partition);
   }
 
-  async get(reference: PartitionReference): Promise<Namespace> {
-    const ref = admitIndex(this.#context, reference);
-    return this.#engine.getNamespace({ ...ref, namespace: resolveNamespace(reference.namespace) });
+  async get(caller: Caller, reference: PartitionReference): Promise<Namespace> {
+    const partition = await admitPartition(this.#context, { caller, action: "GetNamespace" }, reference);
+    return this.#engine.getNamespace(partition);
   }
 
-  async list(request: IndexReference & PageRequest): Promise<PageResult<Namespace>> {
-    const ref = admitIndex(this.#context, request);
+  /** Those that the caller may look at. */
+  async list(caller: Caller, request: IndexReference & PageRequest): Promise<PageResult<Namespace>> {
+    const ref = await admitIndex(this.#context, { caller, action: "ListNamespaces" }, request);
     // An index that is deleted and created again does not go on with an old list.
     const { createdAt } = await this.#engine.getIndex(ref);
     const what = ["namespaces", ref.bucket, ref.index, createdAt];
     const read = (options: Parameters<Engine["listNamespaces"]>[1]): Promise<Page<Namespace>> =>
       this.#engine.listNamespaces(ref, options);
-    return listPage(what, request, read, ({ name }) => name);
+    const isAllowed = ({ name: namespace }: Namespace) =>
+      this.#context.authorizer.may(caller, "GetNamespace", { ...ref, namespace });
+    return listPage(what, request, onlyAllowed(read, nameOf, isAllowed), nameOf);
   }
 
   /** The default namespace is emptied. */
-  async delete(reference: PartitionReference): Promise<{ lsn: number; deletedCount: number }> {
-    const ref = admitIndex(this.#context, reference);
-    return this.#engine.deleteNamespace({ ...ref, namespace: resolveNamespace(reference.namespace) });
+  async delete(caller: Caller, reference: PartitionReference): Promise<{ lsn: number; deletedCount: number }> {
+    const partition = await admitPartition(this.#context, { caller, action: "DeleteNamespace" }, reference);
+    return this.#engine.deleteNamespace(partition);
   }
 
   async #defaultExists(ref: IndexRef): Promise<QuiverError> {
@@ -49,4 +53,8 @@ export class Namespaces {
       resource: { type: "namespace", name: `${bucket}/${index}/` },
     });
   }
+}
+
+function nameOf({ name }: Namespace): string {
+  return name;
 }

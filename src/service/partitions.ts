@@ -1,21 +1,45 @@
 import type { Index, PartitionRef } from "../engine/engine.ts";
-import { admitIndex, type ServiceContext } from "./context.ts";
-import { type IndexReference, resolveNamespace } from "./names.ts";
+import type { Request, ServiceContext } from "./context.ts";
+import { type IndexReference, resolveIndex, resolveNamespace } from "./names.ts";
 
 /** An index by name or ARN, and one of its namespaces, as a request gives them. */
 export interface PartitionReference extends IndexReference {
   readonly namespace: string;
 }
 
+/** A request that shows data or metadata, or tells by a filter what metadata is like, is also GetVectors. */
+export interface PartitionRequest extends Request {
+  readonly reads?: boolean;
+}
+
 /**
- * What a request means; the namespace need not exist. Counts the request. Throws INVALID_FIELD, RATE_LIMIT,
- * BUCKET_NOT_FOUND or INDEX_NOT_FOUND.
+ * The partition that a request means, which need not exist. Counts the request. Throws INVALID_FIELD, NOT_ALLOWED or
+ * RATE_LIMIT.
  */
+export async function admitPartition(
+  { scope, rates, authorizer }: ServiceContext,
+  { caller, action, reads = false }: PartitionRequest,
+  request: PartitionReference,
+): Promise<PartitionRef> {
+  const ref = resolveIndex(scope, request);
+  const partition = { ...ref, namespace: resolveNamespace(request.namespace) };
+  await authorizer.authorize(caller, action, partition);
+  if (reads) await authorizer.authorize(caller, "GetVectors", partition);
+  rates.admitRequest(ref);
+  return partition;
+}
+
+/** The same with its index. Throws BUCKET_NOT_FOUND or INDEX_NOT_FOUND, too. */
 export async function resolvePartition(
   context: ServiceContext,
+  asked: PartitionRequest,
   request: PartitionReference,
 ): Promise<{ partition: PartitionRef; index: Index }> {
-  const ref = admitIndex(context, request);
-  const namespace = resolveNamespace(request.namespace);
-  return { partition: { ...ref, namespace }, index: await context.engine.getIndex(ref) };
+  const partition = await admitPartition(context, asked, request);
+  return { partition, index: await context.engine.getIndex(partition) };
+}
+
+/** Whether a projection shows what only GetVectors may show. */
+export function shows({ data, metadata }: { readonly data: boolean; readonly metadata: boolean }): boolean {
+  return data || metadata;
 }

@@ -1,6 +1,7 @@
-import { invalidField, QuiverError, quote } from "../errors.ts";
+import { QuiverError } from "../errors.ts";
+import type { Caller } from "./access/caller.ts";
+import { parsePolicy } from "./access/parse-policy.ts";
 import { admitBucket, type ServiceContext } from "./context.ts";
-import { LIMITS } from "./limits.ts";
 import type { BucketReference } from "./names.ts";
 
 /** The access policies of vector buckets: put, get, delete. */
@@ -11,78 +12,25 @@ export class Policies {
     this.#context = context;
   }
 
-  async put({ policy, ...reference }: BucketReference & { readonly policy: string }): Promise<void> {
-    const bucket = admitBucket(this.#context, reference);
-    assertPolicy(policy);
+  /** Keeps the text as it is. Throws INVALID_FIELD for what is no policy, see `parsePolicy`. */
+  async put(caller: Caller, { policy, ...reference }: BucketReference & { readonly policy: string }): Promise<void> {
+    const bucket = await admitBucket(this.#context, { caller, action: "PutVectorBucketPolicy" }, reference);
+    parsePolicy(policy, this.#context.scope, bucket);
     await this.#context.engine.updateBucket(bucket, { policy });
   }
 
   /** As it was put. Throws POLICY_NOT_FOUND. */
-  async get(reference: BucketReference): Promise<string> {
-    const { name, policy } = await this.#context.engine.getBucket(admitBucket(this.#context, reference));
+  async get(caller: Caller, reference: BucketReference): Promise<string> {
+    const bucket = await admitBucket(this.#context, { caller, action: "GetVectorBucketPolicy" }, reference);
+    const { name, policy } = await this.#context.engine.getBucket(bucket);
     if (policy !== undefined) return policy;
     throw new QuiverError("POLICY_NOT_FOUND", `Vector bucket "${name}" has no policy`, {
       resource: { type: "vector bucket policy", name },
     });
   }
 
-  async delete(reference: BucketReference): Promise<void> {
-    await this.#context.engine.updateBucket(admitBucket(this.#context, reference), { policy: null });
+  async delete(caller: Caller, reference: BucketReference): Promise<void> {
+    const bucket = await admitBucket(this.#context, { caller, action: "DeleteVectorBucketPolicy" }, reference);
+    await this.#context.engine.updateBucket(bucket, { policy: null });
   }
-}
-
-const VERSION = "2012-10-17";
-const MEMBERS = ["Version", "Id", "Statement"];
-const STATEMENT_MEMBERS = [
-  "Sid",
-  "Effect",
-  "Principal",
-  "NotPrincipal",
-  "Action",
-  "NotAction",
-  "Resource",
-  "NotResource",
-  "Condition",
-];
-
-/** Throws INVALID_FIELD for what is no policy: a misspelt one must not be kept as if it said something. */
-function assertPolicy(policy: string): void {
-  const bytes = Buffer.byteLength(policy);
-  if (bytes > LIMITS.policyBytesMax || !policy.isWellFormed()) {
-    throw invalidField("policy", `Must be at most ${LIMITS.policyBytesMax} bytes of valid UTF-8, got ${bytes}`);
-  }
-  const document = parse(policy);
-  assertMembers("policy", document, MEMBERS);
-  if (document.Version !== VERSION) throw invalidField("policy", `Version must be ${quote(VERSION)}`);
-  const statements = document.Statement;
-  if (!Array.isArray(statements)) throw invalidField("policy", "Statement must be a list");
-  for (const [i, statement] of (statements as unknown[]).entries()) {
-    const where = `Statement[${i}]`;
-    if (!isObject(statement)) throw invalidField("policy", `${where} must be an object`);
-    assertMembers(where, statement, STATEMENT_MEMBERS);
-    if (statement.Effect !== "Allow" && statement.Effect !== "Deny") {
-      throw invalidField("policy", `${where}.Effect must be "Allow" or "Deny"`);
-    }
-  }
-}
-
-function parse(policy: string): Record<string, unknown> {
-  try {
-    const document: unknown = JSON.parse(policy);
-    if (isObject(document)) return document;
-  } catch {
-    // Said below.
-  }
-  throw invalidField("policy", "Must be a JSON object");
-}
-
-function assertMembers(where: string, value: Record<string, unknown>, known: readonly string[]): void {
-  const unknown = Object.keys(value).find((key) => !known.includes(key));
-  if (unknown !== undefined) {
-    throw invalidField("policy", `${where} must have no other members than ${known.join(", ")}, has ${quote(unknown)}`);
-  }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

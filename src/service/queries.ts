@@ -1,8 +1,9 @@
 import type { BatchAnswer, DistanceMetric, Engine, Index, Query } from "../engine/engine.ts";
 import { invalidField, QuiverError } from "../errors.ts";
+import type { Caller } from "./access/caller.ts";
 import type { ServiceContext } from "./context.ts";
 import { LIMITS } from "./limits.ts";
-import { type PartitionReference, resolvePartition } from "./partitions.ts";
+import { type PartitionReference, resolvePartition, shows } from "./partitions.ts";
 import { type QueryInput, toQuery } from "./query-input.ts";
 import { type QueryPage, QueryPages } from "./query-pages.ts";
 
@@ -33,12 +34,13 @@ export class Queries {
     this.#context = context;
   }
 
-  async query(request: QueryRequest): Promise<QueryPage & { distanceMetric: DistanceMetric }> {
-    const { partition, index } = await resolvePartition(this.#context, request);
+  async query(caller: Caller, request: QueryRequest): Promise<QueryPage & { distanceMetric: DistanceMetric }> {
+    const asked = { caller, action: "QueryVectors", reads: reads(request) } as const;
+    const { partition, index } = await resolvePartition(this.#context, asked, request);
     const { distanceMetric } = index;
     const query = toQuery(request, index, { path: "", topKMax: LIMITS.topKMax });
     // An index that is deleted and created again does not go on with an old answer.
-    const bound = ["query", partition, index.createdAt, query, request.returnDistance];
+    const bound = ["query", caller.keyId, partition, index.createdAt, query, request.returnDistance];
     const pageSize = query.projection.data ? Math.min(LIMITS.queryPageMax, dataMax(index)) : LIMITS.queryPageMax;
     if (request.nextToken !== "") {
       return { ...(await this.#pages.read(bound, request.nextToken, pageSize)), distanceMetric };
@@ -50,9 +52,11 @@ export class Queries {
 
   /** An answer or an error for each query, in their order. */
   async batchQuery(
+    caller: Caller,
     request: BatchQueryRequest,
   ): Promise<{ results: readonly BatchAnswer[]; lsn: number; distanceMetric: DistanceMetric }> {
-    const { partition, index } = await resolvePartition(this.#context, request);
+    const asked = { caller, action: "QueryVectors", reads: request.queries.some(reads) } as const;
+    const { partition, index } = await resolvePartition(this.#context, asked, request);
     assertBatch(request.queries, index);
     const queries = request.queries.map((query, i) => tryQuery(query, index, `queries[${i}].`));
     const good = queries.filter((query): query is Query => !(query instanceof QuiverError));
@@ -71,6 +75,11 @@ export class Queries {
   close(): void {
     this.#pages.close();
   }
+}
+
+/** Whether a query shows more than keys and distances. */
+function reads({ filter, projection }: QueryInput): boolean {
+  return filter !== undefined || shows(projection);
 }
 
 function tryQuery(input: QueryInput, index: Index, path: string): Query | QuiverError {

@@ -1,5 +1,6 @@
 import type { Engine, Metadata, RecallMeasurement, Search } from "../engine/engine.ts";
 import { invalidField } from "../errors.ts";
+import type { Caller } from "./access/caller.ts";
 import type { ServiceContext } from "./context.ts";
 import { DEFAULTS, LIMITS } from "./limits.ts";
 import { type PartitionReference, resolvePartition } from "./partitions.ts";
@@ -27,8 +28,9 @@ export class RecallMeasurements {
     this.#context = context;
   }
 
-  async measure(request: MeasureRecallRequest): Promise<RecallMeasurement> {
-    const { partition, index } = await resolvePartition(this.#context, request);
+  async measure(caller: Caller, request: MeasureRecallRequest): Promise<RecallMeasurement> {
+    const asked = { caller, action: "MeasureRecall", reads: request.filter !== undefined } as const;
+    const { partition, index } = await resolvePartition(this.#context, asked, request);
     const { topK, sampleSize, queries, search, signal } = request;
     if (topK < 1 || topK > LIMITS.topKMax) throw invalidField("top_k", `Must be 1 to ${LIMITS.topKMax}, got ${topK}`);
     if (sampleSize > LIMITS.recallQueriesMax) {

@@ -1,4 +1,7 @@
 import type { Engine } from "../engine/engine.ts";
+import { QuiverError } from "../errors.ts";
+import { Authorizer } from "./access/authorizer.ts";
+import { Callers, type KnownKeys } from "./access/callers.ts";
 import { Admin } from "./admin.ts";
 import { Backups } from "./backups.ts";
 import { Buckets } from "./buckets.ts";
@@ -29,18 +32,26 @@ export interface Service {
   readonly tags: Tags;
   readonly backups: Backups;
   readonly admin: Admin;
+  readonly authorizer: Authorizer;
+  /** Tells who calls. */
+  readonly callers: Callers;
 }
 
 export interface ServiceOptions {
   readonly scope: ArnScope;
   /** Absent: callers may go as fast as they can. */
   readonly rateLimits?: RateLimits;
+  /** Whether everybody may do everything as long as there is no access key. */
+  readonly opensWithoutKeys: boolean;
   /** Hears of background work that failed and what that means. */
   readonly onBackgroundError: (message: string, error: unknown) => void;
 }
 
-export function createService(engine: Engine, { scope, rateLimits, onBackgroundError }: ServiceOptions): Service {
-  const context = { engine, scope, rates: new Rates(rateLimits) };
+export function createService(
+  engine: Engine,
+  { scope, rateLimits, opensWithoutKeys, onBackgroundError }: ServiceOptions,
+): Service {
+  const context = { engine, scope, rates: new Rates(rateLimits), authorizer: new Authorizer(engine, scope) };
   return {
     buckets: new Buckets(context),
     policies: new Policies(context),
@@ -52,7 +63,17 @@ export function createService(engine: Engine, { scope, rateLimits, onBackgroundE
     streams: new Streams(context),
     jobs: new Jobs({ ...context, onError: onBackgroundError }),
     tags: new Tags(context),
-    backups: new Backups(engine),
-    admin: new Admin(engine, scope),
+    backups: new Backups(context),
+    admin: new Admin(context),
+    authorizer: context.authorizer,
+    callers: new Callers(NO_KEYS, { isOpen: opensWithoutKeys }),
   };
 }
+
+/** Until access keys are served. */
+const NO_KEYS: KnownKeys = {
+  isEmpty: true,
+  authenticate() {
+    throw new QuiverError("CREDENTIALS_INVALID", "There are no access keys");
+  },
+};

@@ -1,9 +1,10 @@
 import type { Metadata, Projection, Vector, WatchEvent } from "../engine/engine.ts";
 import { invalidField, QuiverError } from "../errors.ts";
+import type { Caller } from "./access/caller.ts";
 import type { ServiceContext } from "./context.ts";
 import { type ImportPart, type ImportResult, ImportRun, type Overlap } from "./import-run.ts";
 import { LIMITS } from "./limits.ts";
-import { type PartitionReference, resolvePartition } from "./partitions.ts";
+import { type PartitionReference, resolvePartition, shows } from "./partitions.ts";
 import { toFilter } from "./query-input.ts";
 import { Turns, takeTurns } from "./turns.ts";
 
@@ -41,9 +42,9 @@ export class Streams {
   }
 
   /** Stores what the messages bring. After `signal` it does not wait for room any more. */
-  async import(parts: AsyncIterable<ImportPart>, signal: AbortSignal): Promise<ImportResult> {
+  async import(caller: Caller, parts: AsyncIterable<ImportPart>, signal: AbortSignal): Promise<ImportResult> {
     const close = this.#openStream();
-    const run = new ImportRun(this.#context, this.#overlap, signal);
+    const run = new ImportRun(this.#context, { caller, overlap: this.#overlap, signal });
     try {
       for await (const part of parts) await run.take(part);
       return await run.finish();
@@ -55,9 +56,11 @@ export class Streams {
   }
 
   /** At least one part, which may be empty. */
-  async export(request: ExportRequest): Promise<AsyncIterable<ExportedPart>> {
+  async export(caller: Caller, request: ExportRequest): Promise<AsyncIterable<ExportedPart>> {
     const { afterKey, prefix, filter, projection } = request;
-    const { partition, index } = await resolvePartition(this.#context, request);
+    const reads = filter !== undefined || shows(projection);
+    const asked = { caller, action: "ListVectors", reads } as const;
+    const { partition, index } = await resolvePartition(this.#context, asked, request);
     assertKeyPart("after_key", afterKey);
     assertKeyPart("prefix", prefix);
     const options = {
@@ -71,9 +74,10 @@ export class Streams {
   }
 
   /** Resolves once the position is checked. */
-  async watch(request: WatchRequest): Promise<AsyncIterable<WatchEvent>> {
+  async watch(caller: Caller, request: WatchRequest): Promise<AsyncIterable<WatchEvent>> {
     const { fromLsn, projection } = request;
-    const { partition } = await resolvePartition(this.#context, request);
+    const asked = { caller, action: "ListVectors", reads: shows(projection) } as const;
+    const { partition } = await resolvePartition(this.#context, asked, request);
     return this.#stream(() => this.#context.engine.watchVectors(partition, { fromLsn, projection }));
   }
 

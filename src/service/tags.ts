@@ -1,9 +1,12 @@
 import type { ChangeTags, Engine } from "../engine/engine.ts";
 import { invalidField, quote } from "../errors.ts";
+import type { Action } from "./access/actions.ts";
+import type { Caller } from "./access/caller.ts";
 import type { ServiceContext } from "./context.ts";
 import { LIMITS } from "./limits.ts";
 import { resolveResource } from "./names.ts";
 
+type Tagged = ReturnType<typeof resolveResource>;
 type TagMap = Readonly<Record<string, string>>;
 
 /** The tags of vector buckets and indexes, by ARN: add, remove, list. */
@@ -17,10 +20,11 @@ export class Tags {
   }
 
   /** Adds tags, replacing the values of keys that are there. Throws INVALID_FIELD when there would be more than 50. */
-  async add({ resourceArn, tags }: { resourceArn: string; tags: TagMap }): Promise<void> {
+  async add(caller: Caller, { resourceArn, tags }: { resourceArn: string; tags: TagMap }): Promise<void> {
     assertSomeTags("tags", Object.keys(tags).length);
     assertTags(tags);
-    await this.#change(resourceArn, (before) => {
+    const resource = await this.#admit(caller, "TagResource", resourceArn);
+    await this.#change(resource, (before) => {
       const merged = { ...before, ...tags };
       const count = Object.keys(merged).length;
       if (count > LIMITS.tagsMax) {
@@ -32,29 +36,33 @@ export class Tags {
   }
 
   /** Removes tags; keys that are not there are passed over. */
-  async remove({ resourceArn, tagKeys }: { resourceArn: string; tagKeys: readonly string[] }): Promise<void> {
+  async remove(
+    caller: Caller,
+    { resourceArn, tagKeys }: { resourceArn: string; tagKeys: readonly string[] },
+  ): Promise<void> {
     assertSomeTags("tag_keys", tagKeys.length);
     for (const [i, key] of tagKeys.entries()) assertTagKey(`tag_keys[${i}]`, key);
     const removed = new Set(tagKeys);
-    await this.#change(resourceArn, (before) =>
+    const resource = await this.#admit(caller, "UntagResource", resourceArn);
+    await this.#change(resource, (before) =>
       Object.fromEntries(Object.entries(before).filter(([key]) => !removed.has(key))),
     );
   }
 
-  async list({ resourceArn }: { resourceArn: string }): Promise<TagMap> {
-    const { bucket, index } = this.#resolve(resourceArn);
+  async list(caller: Caller, { resourceArn }: { resourceArn: string }): Promise<TagMap> {
+    const { bucket, index } = await this.#admit(caller, "ListTagsForResource", resourceArn);
     const resource = index === undefined ? this.#engine.getBucket(bucket) : this.#engine.getIndex({ bucket, index });
     return (await resource).tags;
   }
 
-  async #change(resourceArn: string, tags: ChangeTags): Promise<void> {
-    const { bucket, index } = this.#resolve(resourceArn);
+  async #change({ bucket, index }: Tagged, tags: ChangeTags): Promise<void> {
     if (index === undefined) await this.#engine.updateBucket(bucket, { tags });
     else await this.#engine.updateIndex({ bucket, index }, { tags });
   }
 
-  #resolve(resourceArn: string) {
+  async #admit(caller: Caller, action: Action, resourceArn: string): Promise<Tagged> {
     const resource = resolveResource(this.#context.scope, "resource_arn", resourceArn);
+    await this.#context.authorizer.authorize(caller, action, resource);
     this.#context.rates.admitRequest(resource);
     return resource;
   }

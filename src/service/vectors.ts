@@ -1,10 +1,11 @@
 import type { Engine, Metadata, Projection, Selection, Vector, VectorInput } from "../engine/engine.ts";
 import { invalidField, QuiverError } from "../errors.ts";
+import type { Caller } from "./access/caller.ts";
 import type { ServiceContext } from "./context.ts";
 import { idempotencyOf } from "./idempotency.ts";
 import { LIMITS } from "./limits.ts";
 import { listPageAfter, type PageRequest, type PageResult } from "./listing.ts";
-import { type PartitionReference, resolvePartition } from "./partitions.ts";
+import { type PartitionReference, resolvePartition, shows } from "./partitions.ts";
 import { assertAnswerSize } from "./queries.ts";
 import { toFilter } from "./query-input.ts";
 import { mergeCheck, toUpdate, type UpdateInput } from "./updates.ts";
@@ -53,9 +54,10 @@ export class Vectors {
     this.#context = context;
   }
 
-  async put(request: PutRequest): Promise<{ lsn: number; putCount: number }> {
+  async put(caller: Caller, request: PutRequest): Promise<{ lsn: number; putCount: number }> {
     const { vectors, onDuplicate } = request;
-    const { partition, index } = await resolvePartition(this.#context, request);
+    const asked = { caller, action: "PutVectors" } as const;
+    const { partition, index } = await resolvePartition(this.#context, asked, request);
     assertBatchSize("vectors", vectors.length);
     for (const [i, vector] of vectors.entries()) assertVector(`vectors[${i}]`, vector, index);
     assertDuplicatesAllowed(vectors, onDuplicate);
@@ -67,9 +69,13 @@ export class Vectors {
     return { lsn, putCount: distinct.size };
   }
 
-  async update(request: UpdateRequest): Promise<{ lsn: number; matchedCount: number; updatedCount: number }> {
+  async update(
+    caller: Caller,
+    request: UpdateRequest,
+  ): Promise<{ lsn: number; matchedCount: number; updatedCount: number }> {
     const { dryRun, idempotencyKey } = request;
-    const { partition, index } = await resolvePartition(this.#context, request);
+    const asked = { caller, action: "UpdateVectors", reads: request.filter !== undefined } as const;
+    const { partition, index } = await resolvePartition(this.#context, asked, request);
     const update = toUpdate(request, index);
     const idempotency = idempotencyOf(idempotencyKey, ["update", partition, index.createdAt, update]);
     if (!dryRun) this.#context.rates.admitVectors(partition, request.updates.length);
@@ -81,17 +87,21 @@ export class Vectors {
     });
   }
 
-  async get(request: GetRequest): Promise<{ vectors: readonly Vector[]; lsn: number }> {
+  async get(caller: Caller, request: GetRequest): Promise<{ vectors: readonly Vector[]; lsn: number }> {
     const { keys, projection } = request;
-    const { partition, index } = await resolvePartition(this.#context, request);
+    const { partition, index } = await resolvePartition(this.#context, { caller, action: "GetVectors" }, request);
     assertKeys(keys);
     if (projection.data) assertAnswerSize("keys", keys.length, index);
     return this.#engine.getVectors(partition, [...new Set(keys)], projection);
   }
 
-  async delete(request: DeleteRequest): Promise<{ lsn: number; deletedCount: number; notFoundCount: number }> {
+  async delete(
+    caller: Caller,
+    request: DeleteRequest,
+  ): Promise<{ lsn: number; deletedCount: number; notFoundCount: number }> {
     const { keys, filter, all, idempotencyKey } = request;
-    const { partition, index } = await resolvePartition(this.#context, request);
+    const asked = { caller, action: "DeleteVectors", reads: filter !== undefined } as const;
+    const { partition, index } = await resolvePartition(this.#context, asked, request);
     assertOneSelection({ keys: keys.length > 0, filter: filter !== undefined, all });
     const selection = toSelection();
     const idempotency = idempotencyOf(idempotencyKey, ["delete", partition, index.createdAt, selection]);
@@ -107,8 +117,10 @@ export class Vectors {
     }
   }
 
-  async list(request: ListRequest): Promise<PageResult<Vector> & { lsn: number }> {
-    const { partition, index } = await resolvePartition(this.#context, request);
+  async list(caller: Caller, request: ListRequest): Promise<PageResult<Vector> & { lsn: number }> {
+    const reads = request.filter !== undefined || shows(request.projection);
+    const asked = { caller, action: "ListVectors", reads } as const;
+    const { partition, index } = await resolvePartition(this.#context, asked, request);
     const { projection, prefix } = request;
     const segment = toSegment(request);
     if (Buffer.byteLength(prefix) > LIMITS.keyBytesMax || !prefix.isWellFormed()) {

@@ -372,7 +372,11 @@ test("a watch that fell behind says where it was", async (t) => {
     watchVectors: async () => events(),
   };
   const scope = { region: "r", account: "000000000000" };
-  const service = createService(engine as unknown as Engine, { scope, onBackgroundError: () => {} });
+  const service = createService(engine as unknown as Engine, {
+    opensWithoutKeys: true,
+    scope,
+    onBackgroundError: () => {},
+  });
   const harness = await openRpcHarness(t, { services: createServices(service) });
   const transport = harness.transport({ name: "", protocol: "grpc", httpVersion: "2", json: false });
   const watch = createClient(VectorService, transport).watchVectors(where)[Symbol.asyncIterator]();
@@ -384,7 +388,11 @@ test("a watch that fell behind says where it was", async (t) => {
 test("an import may take longer than a request, as long as its messages come", async (t) => {
   const scope = { region: "r", account: "000000000000" };
   const engine = { lsn: 1, getIndex: async () => ({ bucket: "b", index: "i", nonFilterableMetadataKeys: [] }) };
-  const service = createService(engine as unknown as Engine, { scope, onBackgroundError: () => {} });
+  const service = createService(engine as unknown as Engine, {
+    opensWithoutKeys: true,
+    scope,
+    onBackgroundError: () => {},
+  });
   const harness = await openRpcHarness(t, {
     services: createServices(service),
     limits: { headersTimeoutMs: 1_000, requestTimeoutMs: 1_000 },

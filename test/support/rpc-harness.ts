@@ -16,6 +16,7 @@ import { createRoutes } from "../../src/http/routes.ts";
 import { type Log, openLog } from "../../src/log.ts";
 import type { RpcService } from "../../src/rpc/define-service.ts";
 import { createRpcHandler, type RpcHandlerOptions } from "../../src/rpc/handler.ts";
+import { EVERYBODY } from "./everybody.ts";
 
 const DRAIN_MS = 2_000;
 
@@ -63,7 +64,7 @@ export interface RpcHarness {
 export async function openRpcHarness(t: TestContext, options: RpcHarnessOptions): Promise<RpcHarness> {
   const logLines: Record<string, unknown>[] = [];
   const log: Log = openLog({ level: "debug", to: { write: (line) => logLines.push(JSON.parse(line)) } });
-  const rpc = createRpcHandler({ services: options.services, log, ...options.rpc });
+  const rpc = createRpcHandler({ services: options.services, log, identify: () => EVERYBODY, ...options.rpc });
   const readiness = { ready: true, storage: "healthy", problems: [], indexes: {} };
   const routes = createRoutes({ name: "quiver", version: "0.0.0", readiness: () => readiness });
   const port = await openPort({

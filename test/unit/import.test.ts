@@ -7,6 +7,7 @@ import type { ImportPart } from "../../src/service/import-run.ts";
 import { LIMITS } from "../../src/service/limits.ts";
 import { Rates } from "../../src/service/rates.ts";
 import { Streams } from "../../src/service/streams.ts";
+import { EVERYBODY, openAuthorizer } from "../support/everybody.ts";
 
 const INDEX: Index = {
   bucket: "b",
@@ -45,7 +46,8 @@ function createStub(onPut: (vectors: readonly VectorInput[], puts: number) => vo
     },
   };
   const scope = { region: "r", account: "000000000000" };
-  const streams = new Streams({ engine: engine as unknown as Engine, scope, rates: new Rates() });
+  const port = engine as unknown as Engine;
+  const streams = new Streams({ engine: port, authorizer: openAuthorizer(port), scope, rates: new Rates() });
   return { stub, streams };
 }
 
@@ -78,7 +80,7 @@ test("every valid vector is stored, and every other one counted and listed by it
     [],
     [vector("d", Number.NaN), vector("e", 5), { ...vector("f", 6), data: Float32Array.of(1, 2) }],
   ];
-  const result = await streams.import(partsOf(messages), NEVER);
+  const result = await streams.import(EVERYBODY, partsOf(messages), NEVER);
   assert.deepEqual(
     [...stub.stored],
     [
@@ -102,10 +104,15 @@ test("every valid vector is stored, and every other one counted and listed by it
 test("messages are stored one after the other, and an import of none answers the last lsn", async () => {
   const { stub, streams } = createStub(() => setImmediate());
   const messages = Array.from({ length: 50 }, (_, i) => [vector("same", i)]);
-  await streams.import(partsOf(messages), NEVER);
+  await streams.import(EVERYBODY, partsOf(messages), NEVER);
   assert.equal(stub.stored.get("same"), 49);
   assert.equal(stub.mostUnderWay, 1);
-  assert.deepEqual(await streams.import(partsOf([[]]), NEVER), { lsn: 7, putCount: 0, failedCount: 0, refusals: [] });
+  assert.deepEqual(await streams.import(EVERYBODY, partsOf([[]]), NEVER), {
+    lsn: 7,
+    putCount: 0,
+    failedCount: 0,
+    refusals: [],
+  });
 });
 
 test("the next message is asked for while one is stored, unless all imports together store too much", async () => {
@@ -124,7 +131,7 @@ test("the next message is asked for while one is stored, unless all imports toge
         yield { ...(i === 0 ? WHERE : NOWHERE), vectors: [vector("a", i)], onDuplicate: undefined, bytes };
       }
     }
-    await streams.import(parts(), NEVER);
+    await streams.import(EVERYBODY, parts(), NEVER);
     assert.equal(overlapped, mayOverlap);
     assert.equal(stub.stored.get("a"), 9);
   }
@@ -136,7 +143,7 @@ test("a key that stands twice in one message is refused, or wins", async () => {
     [vector("k", 4), vector("l", 1)],
   ];
   const refusing = createStub();
-  const refused = await refusing.streams.import(partsOf(twice), NEVER);
+  const refused = await refusing.streams.import(EVERYBODY, partsOf(twice), NEVER);
   assert.deepEqual(
     refused.refusals.map(({ position, error }) => [position, error.reason]),
     [
@@ -152,7 +159,7 @@ test("a key that stands twice in one message is refused, or wins", async () => {
     ],
   );
   const winning = createStub();
-  const first = await winning.streams.import(partsOf(twice.slice(0, 1), "last_wins"), NEVER);
+  const first = await winning.streams.import(EVERYBODY, partsOf(twice.slice(0, 1), "last_wins"), NEVER);
   assert.deepEqual([first.putCount, first.failedCount], [1, 0]);
   assert.equal(winning.stub.stored.get("k"), 3);
 });
@@ -163,7 +170,7 @@ test("a vector for another version is refused alone", async () => {
     if (wrong) throw new QuiverError("VERSION_MISMATCH", "Wrong version", { metadata: { key: wrong.key } });
   });
   const messages = [[vector("a", 1, 9), vector("", 0), vector("b", 2, 0), vector("c", 3, 9)]];
-  const result = await streams.import(partsOf(messages), NEVER);
+  const result = await streams.import(EVERYBODY, partsOf(messages), NEVER);
   assert.deepEqual([...stub.stored.keys()], ["b"]);
   assert.deepEqual(
     result.refusals.map(({ position, error }) => [position, error.reason]),
@@ -180,7 +187,7 @@ test("a backlog is waited out, until the stream ends", async () => {
   const { stub, streams } = createStub((_, puts) => {
     if (puts < 4) throw backlog();
   });
-  assert.equal((await streams.import(partsOf([[vector("a", 1)]]), NEVER)).putCount, 1);
+  assert.equal((await streams.import(EVERYBODY, partsOf([[vector("a", 1)]]), NEVER)).putCount, 1);
   assert.equal(stub.puts, 4);
 
   const end = new AbortController();
@@ -188,7 +195,7 @@ test("a backlog is waited out, until the stream ends", async () => {
     if (puts === 3) end.abort();
     throw backlog();
   });
-  const error = await failureOf(stuck.streams.import(partsOf([[vector("a", 1)]]), end.signal));
+  const error = await failureOf(stuck.streams.import(EVERYBODY, partsOf([[vector("a", 1)]]), end.signal));
   assert.equal(error.reason, "INGEST_BACKLOG");
   assert.equal(stuck.stub.puts, 3);
 });
@@ -198,7 +205,7 @@ test("an import does not go into an index that was created again while it waited
     stub.createdAt = 2;
     throw new QuiverError("INGEST_BACKLOG", "Busy", { retryAfterMs: 1 });
   });
-  const error = await failureOf(streams.import(partsOf([[vector("a", 1)]]), NEVER));
+  const error = await failureOf(streams.import(EVERYBODY, partsOf([[vector("a", 1)]]), NEVER));
   assert.equal(error.reason, "INDEX_NOT_FOUND");
   assert.equal(stub.puts, 1);
 });
@@ -208,7 +215,7 @@ test("what fails the whole import says how much was stored before", async () => 
     if (puts === 3) throw new QuiverError("ITEM_LIMIT", "Full", { metadata: { max: "4" } });
   });
   const messages = [0, 1, 2, 3, 4].map((i) => [vector(`a${i}`, 1), vector(`b${i}`, 2), vector("", 0)]);
-  const error = await failureOf(streams.import(partsOf(messages), NEVER));
+  const error = await failureOf(streams.import(EVERYBODY, partsOf(messages), NEVER));
   assert.equal(error.reason, "ITEM_LIMIT");
   assert.deepEqual(error.metadata, { max: "4", put_count: "4", failed_count: "2" });
   assert.match(error.message, /^Full; before, 4 vectors of the stream were stored and 2 refused$/);
@@ -219,6 +226,7 @@ test("the first message says where, the others only what", async () => {
   const { streams } = createStub();
   const run = (parts: readonly ImportPart[]) =>
     streams.import(
+      EVERYBODY,
       (async function* () {
         yield* parts;
       })(),
@@ -250,13 +258,13 @@ test("an index that was created again under the name is another one", async () =
     stub.createdAt = 2;
     yield { ...NOWHERE, vectors: [vector("b", 1)], onDuplicate: undefined, bytes: 1 };
   }
-  assert.equal((await failureOf(streams.import(parts(), NEVER))).reason, "INDEX_NOT_FOUND");
+  assert.equal((await failureOf(streams.import(EVERYBODY, parts(), NEVER))).reason, "INDEX_NOT_FOUND");
 });
 
 test("the first 1,000 refused vectors are listed and all are counted", async () => {
   const { streams } = createStub();
   const messages = Array.from({ length: 3 }, () => Array.from({ length: 700 }, () => vector("", 0)));
-  const { refusals, failedCount } = await streams.import(partsOf(messages), NEVER);
+  const { refusals, failedCount } = await streams.import(EVERYBODY, partsOf(messages), NEVER);
   assert.equal(failedCount, 2_100);
   assert.deepEqual(
     refusals.map(({ position }) => position),
@@ -271,11 +279,11 @@ test("too many streams at a time are refused, and an end makes room", async () =
     await release.promise;
     yield* partsOf([[]]);
   }
-  const open = Array.from({ length: LIMITS.streamsMax }, () => streams.import(waiting(), NEVER));
-  const error = await failureOf(streams.import(waiting(), NEVER));
+  const open = Array.from({ length: LIMITS.streamsMax }, () => streams.import(EVERYBODY, waiting(), NEVER));
+  const error = await failureOf(streams.import(EVERYBODY, waiting(), NEVER));
   assert.equal(error.reason, "TOO_MANY_STREAMS");
   assert.deepEqual([error.metadata.max, error.metadata.current], ["256", "256"]);
   release.resolve();
   await Promise.all(open);
-  await streams.import(partsOf([[]]), NEVER);
+  await streams.import(EVERYBODY, partsOf([[]]), NEVER);
 });

@@ -15,6 +15,7 @@ import { Job } from "../../src/service/jobs/job.ts";
 import { Jobs, type JobsOptions } from "../../src/service/jobs/jobs.ts";
 import { LIMITS } from "../../src/service/limits.ts";
 import { Rates } from "../../src/service/rates.ts";
+import { EVERYBODY, openAuthorizer } from "../support/everybody.ts";
 import { until } from "../support/until.ts";
 
 const HOUR_MS = 3_600_000;
@@ -49,7 +50,7 @@ test("a job waits while vectors come faster than they can be taken in, and then 
     if (count <= 2) throw new QuiverError("INGEST_BACKLOG", "Wait");
   };
   const { jobId } = await start(jobs, 600);
-  await until(async () => (await jobs.get(jobId)).lastError?.reason === "INGEST_BACKLOG");
+  await until(async () => (await jobs.get(EVERYBODY, jobId)).lastError?.reason === "INGEST_BACKLOG");
   const done = await finished(jobs, jobId);
   assert.deepEqual([done.state, done.successful, done.lastError], ["completed", 600, undefined]);
 });
@@ -73,8 +74,8 @@ test("to cancel a job that waits ends the wait", async () => {
     throw new QuiverError("DISK_FULL", "Full");
   };
   const { jobId } = await start(jobs, 1);
-  await until(async () => (await jobs.get(jobId)).lastError !== undefined);
-  const [first, second] = await Promise.all([jobs.cancel(jobId), jobs.cancel(jobId)]);
+  await until(async () => (await jobs.get(EVERYBODY, jobId)).lastError !== undefined);
+  const [first, second] = await Promise.all([jobs.cancel(EVERYBODY, jobId), jobs.cancel(EVERYBODY, jobId)]);
   assert.deepEqual([first.state, second.state, first.lastError], ["cancelled", "cancelled", undefined]);
   assert.equal(engine.records.get(jobId)?.state, "cancelled");
 });
@@ -85,10 +86,10 @@ test("a job that is cancelled while its last part is written is completed instea
   engine.close();
   const { jobId } = await start(jobs, 1);
   await until(() => engine.putting === 1);
-  const refused = rejectsWith("JOB_FINISHED", jobs.cancel(jobId));
+  const refused = rejectsWith("JOB_FINISHED", jobs.cancel(EVERYBODY, jobId));
   engine.open();
   await refused;
-  assert.equal((await jobs.get(jobId)).state, "completed");
+  assert.equal((await jobs.get(EVERYBODY, jobId)).state, "completed");
 });
 
 test("a job whose store turns read-only goes on after the next start, and counts exactly", async () => {
@@ -98,8 +99,8 @@ test("a job whose store turns read-only goes on after the next start, and counts
     if (count > 2) throw new QuiverError("STORAGE_READ_ONLY", "Read-only");
   };
   const { jobId } = await start(jobs, 1_700, "i", [3, 1_650]);
-  await until(async () => (await jobs.get(jobId)).lastError?.reason === "STORAGE_READ_ONLY");
-  assert.equal((await jobs.get(jobId)).state, "running");
+  await until(async () => (await jobs.get(EVERYBODY, jobId)).lastError?.reason === "STORAGE_READ_ONLY");
+  assert.equal((await jobs.get(EVERYBODY, jobId)).state, "running");
   await jobs.close();
   engine.onPut = () => {};
   const again = await openJobs(engine);
@@ -136,7 +137,7 @@ test("as many jobs wait as allowed, and as many bytes", async () => {
     return true;
   });
   const [first] = await list(jobs);
-  await jobs.cancel((await list(jobs)).at(-1)?.jobId ?? "");
+  await jobs.cancel(EVERYBODY, (await list(jobs)).at(-1)?.jobId ?? "");
   await start(jobs, 1);
   engine.open();
   await finished(jobs, first?.jobId ?? "");
@@ -156,7 +157,8 @@ test("a watch sends at most ten jobs a second, and the last one is final", async
   const jobs = await openJobs(engine);
   const { jobId } = await start(jobs, 20_000);
   const seen: { at: number; job: JobRecord }[] = [];
-  for await (const job of jobs.watch(jobId, new AbortController().signal)) seen.push({ at: performance.now(), job });
+  for await (const job of jobs.watch(EVERYBODY, jobId, new AbortController().signal))
+    seen.push({ at: performance.now(), job });
   assert.deepEqual(seen.at(-1)?.job.state, "completed");
   for (const [i, { at }] of seen.entries()) {
     // Timers may fire up to a millisecond early.
@@ -171,10 +173,11 @@ test("a watch ends when its caller leaves, and fails when the server stops", asy
   engine.close();
   const { jobId } = await start(jobs, 1);
   const leaving = new AbortController();
-  const left = collect(jobs.watch(jobId, leaving.signal));
-  const stopped = collect(jobs.watch(jobId, new AbortController().signal));
+  const left = jobs.watch(EVERYBODY, jobId, leaving.signal);
+  assert.equal((await left.next()).done, false);
+  const stopped = collect(jobs.watch(EVERYBODY, jobId, new AbortController().signal));
   leaving.abort();
-  assert.equal((await left).length, 1);
+  assert.equal((await left.next()).done, true);
   const rejected = rejectsWith("SHUTTING_DOWN", stopped);
   const closed = jobs.close();
   await rejected;
@@ -189,11 +192,11 @@ test("as many watches are open as allowed", async () => {
   engine.close();
   const { jobId } = await start(jobs, 1);
   const leaving = new AbortController();
-  const open = Array.from({ length: LIMITS.jobWatchesMax }, () => jobs.watch(jobId, leaving.signal));
+  const open = Array.from({ length: LIMITS.jobWatchesMax }, () => jobs.watch(EVERYBODY, jobId, leaving.signal));
   for (const watch of open) await watch.next();
-  await rejectsWith("TOO_MANY_STREAMS", jobs.watch(jobId, leaving.signal).next());
+  await rejectsWith("TOO_MANY_STREAMS", jobs.watch(EVERYBODY, jobId, leaving.signal).next());
   await open[0]?.return(undefined);
-  assert.equal((await jobs.watch(jobId, leaving.signal).next()).done, false);
+  assert.equal((await jobs.watch(EVERYBODY, jobId, leaving.signal).next()).done, false);
   leaving.abort();
   engine.open();
 });
@@ -257,7 +260,7 @@ test("finished jobs are kept for a day, and as many as allowed", async () => {
   assert.equal(kept.takeExpired(at).length, LIMITS.jobsKeptMax + 1);
 
   engine.records.set(jobId, { ...record, finishedAt: at - 25 * HOUR_MS });
-  await rejectsWith("JOB_NOT_FOUND", (await openJobs(engine)).get(jobId));
+  await rejectsWith("JOB_NOT_FOUND", (await openJobs(engine)).get(EVERYBODY, jobId));
   await until(() => engine.records.size === 0);
 });
 
@@ -357,7 +360,8 @@ async function openJobs(
   onError: JobsOptions["onError"] = (_, error) => assert.fail(error as Error),
 ): Promise<Jobs> {
   const scope = { region: "r", account: "000000000000" };
-  const jobs = new Jobs({ engine: engine as unknown as Engine, scope, rates: new Rates(), onError });
+  const port = engine as unknown as Engine;
+  const jobs = new Jobs({ engine: port, authorizer: openAuthorizer(port), scope, rates: new Rates(), onError });
   await jobs.resume();
   return jobs;
 }
@@ -370,16 +374,16 @@ function start(jobs: Jobs, count: number, namespace = "n", refused: readonly num
     metadata: {},
   }));
   const target = { vectorBucketName: "b", indexName: "i", indexArn: "", namespace };
-  return jobs.start({ ...target, vectors, onDuplicate: "error", idempotencyKey: "" });
+  return jobs.start(EVERYBODY, { ...target, vectors, onDuplicate: "error", idempotencyKey: "" });
 }
 
 async function list(jobs: Jobs): Promise<readonly JobRecord[]> {
   const all = { vectorBucketName: "", indexName: "", indexArn: "", state: undefined };
-  return (await jobs.list({ ...all, prefix: "", maxResults: 1_000, nextToken: "" })).items;
+  return (await jobs.list(EVERYBODY, { ...all, prefix: "", maxResults: 1_000, nextToken: "" })).items;
 }
 
 async function finished(jobs: Jobs, jobId: string): Promise<JobRecord> {
-  return (await collect(jobs.watch(jobId, new AbortController().signal))).at(-1) as JobRecord;
+  return (await collect(jobs.watch(EVERYBODY, jobId, new AbortController().signal))).at(-1) as JobRecord;
 }
 
 async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {

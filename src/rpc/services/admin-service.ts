@@ -5,7 +5,7 @@ import type { Backup, HealthState } from "../../engine/engine.ts";
 import { shuttingDown } from "../../errors.ts";
 import { LIMITS } from "../../service/limits.ts";
 import type { Service } from "../../service/service.ts";
-import { callKey } from "../call.ts";
+import { callerOf, callKey } from "../call.ts";
 import { endOfCall } from "../end-of-call.ts";
 import { toStatus } from "../error.ts";
 import { untilAborted } from "../until-aborted.ts";
@@ -14,16 +14,16 @@ export function adminService({ admin, backups }: Service): Partial<ServiceImpl<t
   return {
     async createBackup({ displayName }, context) {
       const { shutdown } = context.values.get(callKey);
-      const creating = backups.create({ displayName, signal: endOfCall(context) });
+      const creating = backups.create(callerOf(context), { displayName, signal: endOfCall(context) });
       return { backup: toBackup(await untilAborted(creating, shutdown, shuttingDown)) };
     },
-    async listBackups(request) {
-      const { items, nextToken } = await backups.list(request);
+    async listBackups(request, context) {
+      const { items, nextToken } = await backups.list(callerOf(context), request);
       return { backups: items.map(toBackup), nextToken };
     },
     async verifyStorage(request, context) {
       const { shutdown } = context.values.get(callKey);
-      const verifying = admin.verify({ ...request, signal: endOfCall(context) });
+      const verifying = admin.verify(callerOf(context), { ...request, signal: endOfCall(context) });
       const { problems, files, bytes, vectors, lsn } = await untilAborted(verifying, shutdown, shuttingDown);
       return {
         intact: problems.length === 0,
@@ -39,8 +39,8 @@ export function adminService({ admin, backups }: Service): Partial<ServiceImpl<t
         lsn: BigInt(lsn),
       };
     },
-    getServerInfo() {
-      const info = admin.serverInfo();
+    async getServerInfo(_, context) {
+      const info = await admin.serverInfo(callerOf(context));
       return {
         serverInfo: {
           version: info.version,

@@ -4,7 +4,7 @@ import { type IndexService, IndexState } from "../../../gen/quiver/v1/index_serv
 import type { IndexStats } from "../../engine/engine.ts";
 import { shuttingDown } from "../../errors.ts";
 import type { Service } from "../../service/service.ts";
-import { callKey } from "../call.ts";
+import { callerOf, callKey } from "../call.ts";
 import { assertDataType, fromFloats, fromMetric, fromStruct, toIndex } from "../convert.ts";
 import { fromSearch } from "../convert-query.ts";
 import { endOfCall } from "../end-of-call.ts";
@@ -12,9 +12,9 @@ import { untilAborted } from "../until-aborted.ts";
 
 export function indexService({ indexes, recall }: Service): Partial<ServiceImpl<typeof IndexService>> {
   return {
-    async createIndex(request) {
+    async createIndex(request, context) {
       assertDataType(request.dataType);
-      const { arn } = await indexes.create({
+      const { arn } = await indexes.create(callerOf(context), {
         vectorBucketName: request.vectorBucketName,
         vectorBucketArn: request.vectorBucketArn,
         indexName: request.indexName,
@@ -28,15 +28,15 @@ export function indexService({ indexes, recall }: Service): Partial<ServiceImpl<
       });
       return { indexArn: arn };
     },
-    async getIndex(request) {
-      return { index: toIndex(await indexes.get(request)) };
+    async getIndex(request, context) {
+      return { index: toIndex(await indexes.get(callerOf(context), request)) };
     },
-    async listIndexes(request) {
-      const { items, nextToken } = await indexes.list(request);
+    async listIndexes(request, context) {
+      const { items, nextToken } = await indexes.list(callerOf(context), request);
       return { indexes: items.map(toIndex), nextToken };
     },
-    async updateIndex(request) {
-      const index = await indexes.update({
+    async updateIndex(request, context) {
+      const index = await indexes.update(callerOf(context), {
         ...request,
         deletionProtection: request.deletionProtection,
         m: request.hnsw?.m ?? 0,
@@ -44,12 +44,12 @@ export function indexService({ indexes, recall }: Service): Partial<ServiceImpl<
       });
       return { index: toIndex(index) };
     },
-    async deleteIndex(request) {
-      await indexes.delete(request);
+    async deleteIndex(request, context) {
+      await indexes.delete(callerOf(context), request);
       return {};
     },
-    async getIndexStats(request) {
-      const stats = await indexes.stats(request);
+    async getIndexStats(request, context) {
+      const stats = await indexes.stats(callerOf(context), request);
       const { vectors, graph, keys, metadata, disk, reclaimable } = stats.bytes;
       return {
         vectorCount: BigInt(stats.vectorCount),
@@ -69,7 +69,7 @@ export function indexService({ indexes, recall }: Service): Partial<ServiceImpl<
     },
     async measureRecall(request, context) {
       const { shutdown } = context.values.get(callKey);
-      const measuring = recall.measure({
+      const measuring = recall.measure(callerOf(context), {
         ...request,
         queries: request.queries.map(({ float32 }) => fromFloats(float32)),
         filter: fromStruct(request.filter),

@@ -4,31 +4,32 @@ import { JobKind, type JobService, JobState } from "../../../gen/quiver/v1/job_s
 import type * as domain from "../../engine/engine.ts";
 import { invalidField, QuiverError } from "../../errors.ts";
 import type { Service } from "../../service/service.ts";
+import { callerOf } from "../call.ts";
 import { fromOnDuplicate, toVectorInput } from "../convert.ts";
 import { toStatus } from "../error.ts";
 
 export function jobService({ jobs }: Service): Partial<ServiceImpl<typeof JobService>> {
   return {
-    async startUpload(request) {
-      const job = await jobs.start({
+    async startUpload(request, context) {
+      const job = await jobs.start(callerOf(context), {
         ...request,
         vectors: request.vectors.map(toVectorInput),
         onDuplicate: fromOnDuplicate(request.onDuplicate) ?? "error",
       });
       return { job: toJob(job) };
     },
-    async getJob({ jobId }) {
-      return { job: toJob(await jobs.get(jobId)) };
+    async getJob({ jobId }, context) {
+      return { job: toJob(await jobs.get(callerOf(context), jobId)) };
     },
-    async listJobs(request) {
-      const { items, nextToken } = await jobs.list({ ...request, state: fromState(request.state) });
+    async listJobs(request, context) {
+      const { items, nextToken } = await jobs.list(callerOf(context), { ...request, state: fromState(request.state) });
       return { jobs: items.map(toJob), nextToken };
     },
-    async cancelJob({ jobId }) {
-      return { job: toJob(await jobs.cancel(jobId)) };
+    async cancelJob({ jobId }, context) {
+      return { job: toJob(await jobs.cancel(callerOf(context), jobId)) };
     },
-    async *watchJob({ jobId }, { signal }) {
-      for await (const job of jobs.watch(jobId, signal)) yield { job: toJob(job) };
+    async *watchJob({ jobId }, context) {
+      for await (const job of jobs.watch(callerOf(context), jobId, context.signal)) yield { job: toJob(job) };
     },
   };
 }

@@ -4,7 +4,7 @@ import type { WatchEvent } from "../../engine/engine.ts";
 import { QuiverError, shuttingDown } from "../../errors.ts";
 import type { ImportPart } from "../../service/import-run.ts";
 import type { Service } from "../../service/service.ts";
-import { callKey } from "../call.ts";
+import { callerOf, callKey } from "../call.ts";
 import { fromOnDuplicate, fromStruct, toProjection, toVector, toVectorInput } from "../convert.ts";
 import { endOfCall } from "../end-of-call.ts";
 import { toStatus } from "../error.ts";
@@ -15,7 +15,7 @@ export function vectorStreams({ streams }: Service): Partial<ServiceImpl<typeof 
   return {
     async importVectors(requests, context) {
       const parts = toParts(untilEnded(requests, context), context.values.get(callKey).lease);
-      const result = await streams.import(parts, endOfCall(context));
+      const result = await streams.import(callerOf(context), parts, endOfCall(context));
       return {
         lsn: BigInt(result.lsn),
         putCount: BigInt(result.putCount),
@@ -29,14 +29,14 @@ export function vectorStreams({ streams }: Service): Partial<ServiceImpl<typeof 
     },
     async *exportVectors(request, context) {
       const filter = fromStruct(request.filter);
-      const parts = await streams.export({ ...request, filter, projection: toProjection(request) });
+      const parts = await streams.export(callerOf(context), { ...request, filter, projection: toProjection(request) });
       for await (const { vectors, lsn } of untilEnded(parts, context)) {
         yield { vectors: vectors.map(toVector), lsn: BigInt(lsn) };
       }
     },
     async *watchVectors(request, context) {
       const fromLsn = request.fromLsn === undefined ? undefined : Number(request.fromLsn);
-      const events = await streams.watch({ ...request, fromLsn, projection: toProjection(request) });
+      const events = await streams.watch(callerOf(context), { ...request, fromLsn, projection: toProjection(request) });
       for await (const event of untilEnded(events, context)) yield toWatchResponse(event);
     },
   };

@@ -1,12 +1,14 @@
 import { setTimeout } from "node:timers/promises";
 import type { Engine, JobRecord, JobState, Page, PageOptions, PartitionRef, VectorInput } from "../../engine/engine.ts";
 import { invalidField, QuiverError, quote, shuttingDown } from "../../errors.ts";
-import { admitIndex, type ServiceContext } from "../context.ts";
+import type { Caller } from "../access/caller.ts";
+import { onlyAllowed } from "../access/only-allowed.ts";
+import { admitServer, type ServiceContext } from "../context.ts";
 import { idempotencyOf } from "../idempotency.ts";
 import { LIMITS } from "../limits.ts";
 import { listPage, type PageRequest, type PageResult } from "../listing.ts";
-import { type IndexReference, resolveIndex, resolveNamespace } from "../names.ts";
-import type { PartitionReference } from "../partitions.ts";
+import { type IndexReference, resolveIndex } from "../names.ts";
+import { admitPartition, type PartitionReference } from "../partitions.ts";
 import { assertDuplicatesAllowed, type OnDuplicateKey } from "../vector-input.ts";
 import { FinishedJobs } from "./finished-jobs.ts";
 import { Job, toStoredError } from "./job.ts";
@@ -84,18 +86,19 @@ export class Jobs {
   }
 
   /** Checks the request and stores it durably as a job. A repetition answers the job as it is by now. */
-  async start(request: StartUploadRequest): Promise<JobRecord> {
-    const ref = admitIndex(this.#context, request);
-    const partition = { ...ref, namespace: resolveNamespace(request.namespace) };
+  async start(caller: Caller, request: StartUploadRequest): Promise<JobRecord> {
+    const partition = await admitPartition(this.#context, { caller, action: "PutVectors" }, request);
     const { vectors, onDuplicate, idempotencyKey } = request;
-    const idempotency = idempotencyOf(idempotencyKey, ["upload", partition, onDuplicate, vectors]);
+    const given = idempotencyOf(idempotencyKey, ["upload", partition, onDuplicate, vectors]);
+    // Nobody learns of the keys that another caller uses.
+    const idempotency = given && caller.keyId ? { ...given, key: `${caller.keyId} ${given.key}` } : given;
     const start = () => this.#start(partition, request, idempotency);
     if (!idempotency) return (await start()).shown;
 
     const { key, fingerprint } = idempotency;
     const earlier = this.#started.get(key);
     if (earlier && earlier.fingerprint !== fingerprint) {
-      const message = `Idempotency key ${quote(key)} came with another request before; choose a new one for each upload`;
+      const message = `Idempotency key ${quote(idempotencyKey)} came with another request before; choose a new one for each upload`;
       throw new QuiverError("IDEMPOTENCY_KEY_REUSED", message);
     }
     if (earlier) return (await earlier.job).shown;
@@ -105,13 +108,13 @@ export class Jobs {
     return (await job).shown;
   }
 
-  async get(jobId: string): Promise<JobRecord> {
-    return this.#find(jobId).shown;
+  async get(caller: Caller, jobId: string): Promise<JobRecord> {
+    return (await this.#find(caller, "GetJob", jobId)).shown;
   }
 
-  /** The records come without their errors. */
-  async list(request: ListJobsRequest): Promise<PageResult<JobRecord>> {
-    this.#context.rates.admitRequest({});
+  /** Those that the caller may look at; without their errors. */
+  async list(caller: Caller, request: ListJobsRequest): Promise<PageResult<JobRecord>> {
+    await admitServer(this.#context, { caller, action: "ListJobs" });
     this.#forgetExpired();
     const { vectorBucketName, indexName, indexArn, state } = request;
     const isOfAll = vectorBucketName === "" && indexName === "" && indexArn === "";
@@ -123,14 +126,18 @@ export class Jobs {
     return listPage(
       ["jobs", ref, state],
       request,
-      async (options) => pageOf(chosen, options),
-      ({ jobId }) => jobId,
+      onlyAllowed(
+        async (options) => pageOf(chosen, options),
+        nameOf,
+        ({ partition }) => this.#context.authorizer.may(caller, "GetJob", partition),
+      ),
+      nameOf,
     );
   }
 
   /** Stops a job before its next part. JOB_FINISHED when there is none. */
-  async cancel(jobId: string): Promise<JobRecord> {
-    const job = this.#find(jobId);
+  async cancel(caller: Caller, jobId: string): Promise<JobRecord> {
+    const job = await this.#find(caller, "CancelJob", jobId);
     if (job.isFinal) throw jobFinished(job);
     job.stopping ??= this.#stop(job).finally(() => {
       job.stopping = undefined;
@@ -141,8 +148,8 @@ export class Jobs {
   }
 
   /** The job as it is, then after each progress, at most once in 100 ms, until it is final or `signal` is aborted. */
-  async *watch(jobId: string, signal: AbortSignal): AsyncGenerator<JobRecord> {
-    const job = this.#find(jobId);
+  async *watch(caller: Caller, jobId: string, signal: AbortSignal): AsyncGenerator<JobRecord> {
+    const job = await this.#find(caller, "GetJob", jobId);
     if (this.#watches >= LIMITS.jobWatchesMax) {
       const message = `Cannot follow job "${jobId}": ${LIMITS.jobWatchesMax} streams follow jobs, as many as allowed`;
       throw new QuiverError("TOO_MANY_STREAMS", message, { retryAfterMs: RETRY_FULL_MS });
@@ -272,17 +279,25 @@ export class Jobs {
     });
   }
 
-  /** The job that a request names. Counts the request. */
-  #find(jobId: string): Job {
+  /** The job that a request names. Counts the request. One that the caller may not look at does not exist for it. */
+  async #find(caller: Caller, action: "GetJob" | "CancelJob", jobId: string): Promise<Job> {
     this.#context.rates.admitRequest({});
     if (jobId === "") throw invalidField("job_id", "Must be the identifier of a job, got none");
     this.#forgetExpired();
     const job = this.#jobs.get(jobId);
-    if (job) return job;
+    const { authorizer } = this.#context;
+    if (job && (await authorizer.may(caller, "GetJob", job.record.partition))) {
+      if (action !== "GetJob") await authorizer.authorize(caller, action, job.record.partition);
+      return job;
+    }
     throw new QuiverError("JOB_NOT_FOUND", `Job ${quote(jobId)} does not exist, or finished long ago`, {
       resource: { type: "job", name: jobId },
     });
   }
+}
+
+function nameOf({ jobId }: JobRecord): string {
+  return jobId;
 }
 
 /** Job ids are ASCII, so that their order is that of their bytes. */

@@ -1,0 +1,111 @@
+import type { Engine } from "../../engine/engine.ts";
+import { QuiverError } from "../../errors.ts";
+import type { ArnScope } from "../names.ts";
+import { type Action, type Resource, ROLES, ruleOf } from "./actions.ts";
+import type { AccessScope, Caller } from "./caller.ts";
+import { parsePolicy } from "./parse-policy.ts";
+import { decide, type Policy } from "./policy.ts";
+
+/** So that an administrator can mend a policy that denies everything. */
+const POLICY_ACTIONS: ReadonlySet<Action> = new Set([
+  "PutVectorBucketPolicy",
+  "GetVectorBucketPolicy",
+  "DeleteVectorBucketPolicy",
+]);
+
+/** A policy that cannot be read any more must not be taken for none. */
+type StoredPolicy = Policy | "unreadable";
+
+/**
+ * Decides who may do what. Nothing is allowed unless the key's role and scopes allow it, or the bucket's policy; what the
+ * policy denies is denied. Asked before anything else is told, also whether the bucket or index exists.
+ */
+export class Authorizer {
+  readonly #engine: Engine;
+  readonly #scope: ArnScope;
+  /** By bucket, with the text that it was parsed from. */
+  readonly #policies = new Map<string, { readonly text: string; readonly policy: StoredPolicy }>();
+
+  constructor(engine: Engine, scope: ArnScope) {
+    this.#engine = engine;
+    this.#scope = scope;
+  }
+
+  /** Throws NOT_ALLOWED. */
+  async authorize(caller: Caller, action: Action, resource: Resource): Promise<void> {
+    if (await this.may(caller, action, resource)) return;
+    throw new QuiverError("NOT_ALLOWED", `The access key does not allow ${action} ${describe(resource)}`, {
+      metadata: { action },
+    });
+  }
+
+  async may(caller: Caller, action: Action, resource: Resource): Promise<boolean> {
+    const { keyId } = caller;
+    if (keyId === undefined) return true;
+    const said = await this.#askPolicy(keyId, caller, action, resource);
+    if (said === "deny") return caller.role === "admin" && POLICY_ACTIONS.has(action);
+    return said === "allow" || isAllowed(caller, action, resource);
+  }
+
+  async #askPolicy(keyId: string, { address, secure }: Caller, action: Action, resource: Resource) {
+    const { bucket } = resource;
+    if (bucket === undefined) return undefined;
+    const policy = await this.#policyOf(bucket);
+    if (policy === undefined) return undefined;
+    if (policy === "unreadable") return "deny";
+    return decide(policy, { action, resource: { ...resource, bucket }, keyId, address, secure, at: Date.now() });
+  }
+
+  async #policyOf(bucket: string): Promise<StoredPolicy | undefined> {
+    const text = await this.#engine.getBucket(bucket).then(
+      (found) => found.policy,
+      () => undefined,
+    );
+    if (text === undefined) {
+      this.#policies.delete(bucket);
+      return undefined;
+    }
+    const known = this.#policies.get(bucket);
+    if (known?.text === text) return known.policy;
+    const policy = readPolicy(text, this.#scope, bucket);
+    this.#policies.set(bucket, { text, policy });
+    return policy;
+  }
+}
+
+function readPolicy(text: string, scope: ArnScope, bucket: string): StoredPolicy {
+  try {
+    return parsePolicy(text, scope, bucket);
+  } catch {
+    return "unreadable";
+  }
+}
+
+function isAllowed({ role, scopes }: Caller, action: Action, resource: Resource): boolean {
+  const rule = ruleOf(action);
+  if (ROLES.indexOf(role) < ROLES.indexOf(rule.role)) return false;
+  if (scopes.length === 0) return true;
+  return scopes.some((scope) => covers(scope, resource, rule.within ?? false));
+}
+
+/** Whether the resource lies in the scope, or, `within`, the scope may lie in the resource. */
+function covers(scope: AccessScope, resource: Resource, within: boolean): boolean {
+  return (["bucket", "index", "namespace"] as const).every((level) => {
+    const wanted = scope[level];
+    const given = resource[level];
+    if (wanted === undefined) return true;
+    return given === undefined ? within : matches(wanted, given);
+  });
+}
+
+/** `*` at the end stands for any characters. */
+function matches(pattern: string, name: string): boolean {
+  return pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : pattern === name;
+}
+
+function describe({ bucket, index, namespace }: Resource): string {
+  if (bucket === undefined) return "on this server";
+  if (index === undefined) return `on vector bucket "${bucket}"`;
+  const place = `on index "${bucket}/${index}"`;
+  return namespace === undefined || namespace === "" ? place : `${place}, namespace "${namespace}"`;
+}
