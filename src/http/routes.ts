@@ -14,7 +14,18 @@ export interface RoutesOptions {
   version: string;
   /** What this request may know of it. */
   readiness(request: HttpRequest): Readiness;
+  /** Why a request is refused, whatever its path but /livez. Default: none is. */
+  refuse?(request: HttpRequest): RouteRefusal | undefined;
 }
+
+/** A status of HTTP and a body in JSON. */
+export interface RouteRefusal {
+  readonly status: number;
+  readonly body: unknown;
+}
+
+/** Tells nothing, also to those who are refused. */
+const ALWAYS_ANSWERED = "/livez";
 
 type Route = (request: HttpRequest, response: HttpResponse) => void;
 
@@ -34,6 +45,8 @@ export function createRoutes(options: RoutesOptions): HttpHandler {
 
   return (request, response) => {
     const path = pathOf(request);
+    const refusal = path === ALWAYS_ANSWERED ? undefined : options.refuse?.(request);
+    if (refusal !== undefined) return sendJson(request, response, refusal.status, refusal.body);
     const route = routes.get(path);
     if (route === undefined) {
       sendJson(request, response, 404, { code: "not_found", message: `No such path: "${path.slice(0, 200)}"` });

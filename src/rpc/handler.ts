@@ -82,6 +82,8 @@ export interface RpcHandlerOptions {
   noteCall?(text: string): () => void;
   /** Who calls, by the api key that the call brings. What it throws is the answer, before the body is read. */
   identify(apiKey: string | undefined, origin: Origin): Caller;
+  /** Why a request is refused, whoever calls and whatever it asks for. Default: none is. */
+  refuse?(request: Request): QuiverError | undefined;
   /** Origins whose pages may call from a browser; `*` is every origin. Default none. */
   corsOrigins?: readonly string[];
   /** Aborted when the server shuts down. */
@@ -209,6 +211,9 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
     const path = (request.url ?? "").split("?", 1)[0] ?? "";
     const route = routes.find(path, request);
     if (route === undefined) return false;
+    const foreign = options.refuse?.(request);
+    // In no protocol that a refusal could be dressed for: it is refused with the plain paths.
+    if (foreign !== undefined && !isRpcPost(request)) return false;
     if (applyCors(corsOrigins, request, response)) return true;
 
     const requestId = requestIdOf(request.headers);
@@ -218,7 +223,7 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
     const refusalNow = () => {
       if (options.end?.aborted) return shuttingDown();
       if (caller.signal.aborted) return caller.signal.reason as QuiverError;
-      return stranger ?? unknownMethod(route, method);
+      return foreign ?? stranger ?? unknownMethod(route, method);
     };
     const begin = (ticket: Ticket, refused = refusalNow()) => {
       const lease = requests.open();
@@ -275,6 +280,10 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
 
 /** As a client of gRPC names it; who writes it otherwise is answered in the usual way. */
 const GRPC_TYPE = /^application\/grpc(?:\+proto|\+json)?$/;
+
+function isRpcPost({ method, headers }: Request): boolean {
+  return method === "POST" && requestFormat(headers["content-type"]) !== undefined;
+}
 
 const QUIVER_PACKAGE = /^quiver\./;
 

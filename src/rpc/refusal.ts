@@ -1,6 +1,6 @@
 import type { ConnectError } from "@connectrpc/connect";
 import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
-import { errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
+import { codeToHttpStatus, errorToJson, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
 import { QuiverError } from "../errors.ts";
 import { toConnectError } from "./error.ts";
 
@@ -11,6 +11,12 @@ import { toConnectError } from "./error.ts";
 export function refusalResponse(status: number, error: ConnectError, header = new Headers()): UniversalServerResponse {
   header.set("content-type", "application/json");
   return { status, header, body: once(errorToJsonBytes(error, undefined)) };
+}
+
+/** The same for a path beside those of the RPCs: a status of HTTP and a body in JSON. */
+export function plainRefusal(error: QuiverError) {
+  const connectError = toConnectError(error, "");
+  return { status: codeToHttpStatus(connectError.code), body: errorToJson(connectError, undefined) };
 }
 
 /** Why connect answered a bare status: the request's method, HTTP version or content type. */

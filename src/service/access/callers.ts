@@ -31,9 +31,14 @@ export class Callers {
     this.#isOpen = isOpen;
   }
 
+  /** Whether everybody may do everything now. */
+  get isOpen(): boolean {
+    return this.#isOpen && this.#keys.isEmpty;
+  }
+
   /** Throws CREDENTIALS_MISSING or CREDENTIALS_INVALID. */
   identify(apiKey: string | undefined, origin: Origin): Caller {
-    if (this.#isOpen && this.#keys.isEmpty) {
+    if (this.isOpen) {
       return { ...origin, keyId: undefined, role: "admin", scopes: [], signal: NEVER };
     }
     if (apiKey === undefined) {
