@@ -25,6 +25,8 @@ export interface Config {
   /** PEM files; both or neither. */
   readonly tlsCert: string | undefined;
   readonly tlsKey: string | undefined;
+  /** File of the key that encrypts the secrets which check signatures; undefined: QUIVER_SECRETS_KEY has it, or there is none. */
+  readonly secretsKeyFile: string | undefined;
   /** Origins whose pages may call this server, such as "https://app.example"; "*" for all. Empty: none. */
   readonly corsOrigins: readonly string[];
   readonly logLevel: LogLevel;
@@ -142,6 +144,13 @@ export const OPTIONS: { readonly [Key in keyof Config]: Option<Config[Key]> } = 
     parse: nonEmpty,
     help: "PEM file of the TLS key",
   },
+  secretsKeyFile: {
+    flag: "secrets-key-file",
+    environment: "QUIVER_SECRETS_KEY_FILE",
+    default: undefined,
+    parse: nonEmpty,
+    help: "File with 32 random bytes in base64 or hex, which encrypt the secrets that signatures are checked with",
+  },
   corsOrigins: {
     flag: "cors-origins",
     environment: "QUIVER_CORS_ORIGINS",
@@ -220,7 +229,7 @@ export function isLoopback(host: string): boolean {
 const KEYS = Object.keys(OPTIONS) as (keyof Config)[];
 
 /** Variables of the same prefix that are not configuration of the server. */
-const OTHER_VARIABLES = ["QUIVER_CONFIG", "QUIVER_ADDON", "QUIVER_SIMD"];
+const OTHER_VARIABLES = ["QUIVER_CONFIG", "QUIVER_ADDON", "QUIVER_SIMD", "QUIVER_SECRETS_KEY", "QUIVER_API_KEY"];
 const TEST_VARIABLES = "QUIVER_TEST_";
 
 /**

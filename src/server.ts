@@ -18,6 +18,7 @@ import { createRpcHandler } from "./rpc/handler.ts";
 import { createHealth } from "./rpc/health.ts";
 import { createReflection } from "./rpc/reflection.ts";
 import { createServices } from "./rpc/services/all.ts";
+import { readSecretsKey } from "./secrets-key-option.ts";
 import type { RateLimits } from "./service/rates.ts";
 import { createService, type Service } from "./service/service.ts";
 import { VERSION } from "./version.ts";
@@ -47,6 +48,7 @@ export interface ServerParts {
 /** Opens the store and puts the parts together. Indexes load in the background. */
 export async function buildServer(config: Config, log: Log, parts: ServerParts = {}): Promise<Server> {
   const tls = readTls(config);
+  const secretsKey = readSecretsKey(config.secretsKeyFile, process.env);
   const memory = new ProcessMemory(config.memoryLimit > 0 ? config.memoryLimit : defaultMemoryLimit());
   const engine = await openEngine(config, memory, log);
   const shutdown = new AbortController();
@@ -55,13 +57,17 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
   const service = createService(engine, {
     scope,
     rateLimits: ratesOf(config),
+    secretsKey,
     onBackgroundError: (message, err) => log.error({ err }, message),
     opensWithoutKeys: config.insecure || isLoopback(config.host),
   });
-  await service.jobs.resume().catch(async (error: unknown) => {
+  try {
+    await service.accessKeys.load();
+    await service.jobs.resume();
+  } catch (error) {
     await engine.close();
     throw error;
-  });
+  }
   const api = createServices(service);
   const health = createHealth({
     services: api.map(({ service }) => service.typeName),

@@ -15,8 +15,14 @@ export const LIMITS = {
   tagsMax: 50,
   tagKeyLengthMax: 128,
   tagValueLengthMax: 256,
-  /** Characters of what people call a backup. */
+  /** Characters of what people call a backup or an access key. */
   displayNameLengthMax: 128,
+  /** Access keys of one server, expired ones too. */
+  accessKeysMax: 10_000,
+  /** Places where one access key works. */
+  accessScopesMax: 100,
+  /** How long the secret from before a rotation may be let in: 7 days. */
+  accessKeyOverlapSecondsMax: 604_800,
   /** Bytes of the access policy of a bucket. */
   policyBytesMax: 20_480,
   hnswMMin: 2,

@@ -34,9 +34,9 @@ export function assertName(field: string, name: string): void {
 }
 
 /** The namespace that a request means, checked; "" and "__default__" are the default one. */
-export function resolveNamespace(namespace: string): string {
+export function resolveNamespace(namespace: string, field = "namespace"): string {
   if (namespace === "" || namespace === DEFAULT_NAMESPACE) return "";
-  assertName("namespace", namespace);
+  assertName(field, namespace);
   return namespace;
 }
 

@@ -1,7 +1,8 @@
 import type { Engine } from "../engine/engine.ts";
-import { QuiverError } from "../errors.ts";
+import { AccessKeys } from "./access/access-keys.ts";
 import { Authorizer } from "./access/authorizer.ts";
-import { Callers, type KnownKeys } from "./access/callers.ts";
+import { Callers } from "./access/callers.ts";
+import type { SecretsKey } from "./access/secrets-key.ts";
 import { Admin } from "./admin.ts";
 import { Backups } from "./backups.ts";
 import { Buckets } from "./buckets.ts";
@@ -30,6 +31,8 @@ export interface Service {
   /** Call `resume` before anything else, and `close` before the engine is closed. */
   readonly jobs: Jobs;
   readonly tags: Tags;
+  /** Call `load` before anything else. */
+  readonly accessKeys: AccessKeys;
   readonly backups: Backups;
   readonly admin: Admin;
   readonly authorizer: Authorizer;
@@ -41,6 +44,8 @@ export interface ServiceOptions {
   readonly scope: ArnScope;
   /** Absent: callers may go as fast as they can. */
   readonly rateLimits?: RateLimits;
+  /** Absent: no access key can sign. */
+  readonly secretsKey?: SecretsKey | undefined;
   /** Whether everybody may do everything as long as there is no access key. */
   readonly opensWithoutKeys: boolean;
   /** Hears of background work that failed and what that means. */
@@ -49,9 +54,10 @@ export interface ServiceOptions {
 
 export function createService(
   engine: Engine,
-  { scope, rateLimits, opensWithoutKeys, onBackgroundError }: ServiceOptions,
+  { scope, rateLimits, secretsKey, opensWithoutKeys, onBackgroundError }: ServiceOptions,
 ): Service {
   const context = { engine, scope, rates: new Rates(rateLimits), authorizer: new Authorizer(engine, scope) };
+  const accessKeys = new AccessKeys({ ...context, secretsKey, onError: onBackgroundError });
   return {
     buckets: new Buckets(context),
     policies: new Policies(context),
@@ -63,17 +69,10 @@ export function createService(
     streams: new Streams(context),
     jobs: new Jobs({ ...context, onError: onBackgroundError }),
     tags: new Tags(context),
+    accessKeys,
     backups: new Backups(context),
     admin: new Admin(context),
     authorizer: context.authorizer,
-    callers: new Callers(NO_KEYS, { isOpen: opensWithoutKeys }),
+    callers: new Callers(accessKeys, { isOpen: opensWithoutKeys }),
   };
 }
-
-/** Until access keys are served. */
-const NO_KEYS: KnownKeys = {
-  isEmpty: true,
-  authenticate() {
-    throw new QuiverError("CREDENTIALS_INVALID", "There are no access keys");
-  },
-};

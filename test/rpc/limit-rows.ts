@@ -15,6 +15,9 @@ export const CONTRACT = {
   tagKeyLengthMax: 128,
   tagValueLengthMax: 256,
   displayNameLengthMax: 128,
+  accessKeysMax: 10_000,
+  accessScopesMax: 100,
+  accessKeyOverlapSecondsMax: 604_800,
   policyBytesMax: 20_480,
   hnswMMin: 2,
   hnswMMax: 256,
@@ -438,6 +441,7 @@ const READS: LimitRow[] = [
       ["ListNamespaces", index],
       ["ListJobs", {}],
       ["ListBackups", {}],
+      ["ListAccessKeys", {}],
     ] as const
   ).flatMap(([method, request]) => [
     {

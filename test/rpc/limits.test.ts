@@ -33,6 +33,9 @@ const OF_JOBS = [
   "jobWatchesMax",
 ];
 
+/** Limits of access keys, of which the first one closes a server: test/unit/access-keys.test.ts tests them. */
+const OF_ACCESS_KEYS = ["accessKeysMax", "accessScopesMax", "accessKeyOverlapSecondsMax"];
+
 /** Limits of imports, exports and watches: test/unit/import.test.ts tests them. */
 const OF_STREAMS = ["streamsMax", "importErrorsMax"];
 
@@ -60,7 +63,8 @@ const server = serverOfFile(async () => {
 
 test("every limit of the code is one of the contract, and at least one row tests it", () => {
   assert.deepEqual({ ...LIMITS }, { ...CONTRACT });
-  const tested = new Set([...ROWS.map(({ limit }) => limit), ...ANSWERS, ...OF_QUERIES, ...OF_JOBS, ...OF_STREAMS]);
+  const elsewhere = [ANSWERS, OF_QUERIES, OF_JOBS, OF_ACCESS_KEYS, OF_STREAMS].flat();
+  const tested = new Set([...ROWS.map(({ limit }) => limit), ...elsewhere]);
   for (const limit of Object.keys(LIMITS)) assert.ok(tested.has(limit), `Nothing tests ${limit}: add a row`);
 });
 

@@ -85,6 +85,8 @@ test("what is unknown or wrong is refused with the place where it was given", ()
     ],
     [["--data", "d", "--backups", "./d/graphs"], {}, /--backups must be outside of the data directory/],
     [["--data", "d", "--backups", "e/../d/CURRENT/x"], {}, /--backups must be outside of the data directory/],
+    [["--secrets-key-file", ""], {}, /--secrets-key-file must not be empty/],
+    [["--secrets-key", "x"], {}, /--secrets-key/],
     [["--tls-cert", "cert.pem"], {}, /--tls-cert and --tls-key must be given together/],
     [["--config", join(directory, "absent.json")], {}, /cannot be read/],
   ];

@@ -6,12 +6,27 @@ import { shuttingDown } from "../../errors.ts";
 import { LIMITS } from "../../service/limits.ts";
 import type { Service } from "../../service/service.ts";
 import { callerOf, callKey } from "../call.ts";
+import { fromCreateRequest, toAccessKey, toIssued } from "../convert-access-key.ts";
 import { endOfCall } from "../end-of-call.ts";
 import { toStatus } from "../error.ts";
 import { untilAborted } from "../until-aborted.ts";
 
-export function adminService({ admin, backups }: Service): Partial<ServiceImpl<typeof AdminService>> {
+export function adminService({ admin, accessKeys, backups }: Service): ServiceImpl<typeof AdminService> {
   return {
+    async createAccessKey(request, context) {
+      return toIssued(await accessKeys.create(callerOf(context), fromCreateRequest(request)));
+    },
+    async rotateAccessKey({ accessKeyId: id, overlapSeconds }, context) {
+      return toIssued(await accessKeys.rotate(callerOf(context), { id, overlapSeconds }));
+    },
+    async listAccessKeys(request, context) {
+      const { items, nextToken } = await accessKeys.list(callerOf(context), request);
+      return { accessKeys: items.map(toAccessKey), nextToken };
+    },
+    async deleteAccessKey({ accessKeyId }, context) {
+      await accessKeys.delete(callerOf(context), accessKeyId);
+      return {};
+    },
     async createBackup({ displayName }, context) {
       const { shutdown } = context.values.get(callKey);
       const creating = backups.create(callerOf(context), { displayName, signal: endOfCall(context) });
