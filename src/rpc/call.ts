@@ -1,4 +1,5 @@
 import { Code, ConnectError, type ContextKey, createContextKey, type HandlerContext } from "@connectrpc/connect";
+import type { AuditEntry, AuditLog } from "../audit-log.ts";
 import type { QuiverError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Caller } from "../service/access/caller.ts";
@@ -6,6 +7,7 @@ import { nobody } from "../service/access/callers.ts";
 import { NO_TICKET, type Ticket } from "./admission-queue.ts";
 import { overwriteError, reasonOf, toConnectError, toRequestError } from "./error.ts";
 import { createMemoryBudget, type Lease } from "./memory-budget.ts";
+import { placeOf } from "./place-of.ts";
 
 /**
  * How far a call has come. Until its handler is entered, connect is decoding the request, and what fails is the
@@ -29,7 +31,9 @@ export interface Call {
   readonly refusal: QuiverError | undefined;
   /** Ended when the call is served, so that another has its turn. */
   readonly ticket: Ticket;
-  /** Keeps what it works on, such as "b/i", for the case of a crash. */
+  /** What it works on, such as "b/i"; "-" before that is known. */
+  place: string;
+  /** Keeps the place for the case of a crash. */
   note(place: string): void;
   stage: Stage;
   /** Ends it with this error: it may not, or cannot be waited for. Before it is read, nothing is to be done. */
@@ -48,6 +52,7 @@ const NO_CALL: Call = {
   answer: NO_LEASE,
   refusal: undefined,
   ticket: NO_TICKET,
+  place: "-",
   note() {},
   stage: "request",
   cut() {},
@@ -61,6 +66,17 @@ export function callerOf(context: HandlerContext): Caller {
   return context.values.get(callKey).caller;
 }
 
+/** Where calls are written to. */
+export interface CallLogs {
+  readonly log: Log;
+  readonly audit?: AuditLog | undefined;
+}
+
+/** Notes what a stream is about, which its messages tell. */
+export function notePlace(context: HandlerContext, message: object): void {
+  context.values.get(callKey).note(placeOf(message));
+}
+
 type AbortableContext = HandlerContext & { abort(reason?: unknown): void };
 
 /**
@@ -69,7 +85,7 @@ type AbortableContext = HandlerContext & { abort(reason?: unknown): void };
  * Connect offers no hook for such errors, but it tells the context about every error before it sends that same object,
  * and about every end without one. test/rpc/errors.test.ts holds this for each protocol.
  */
-export function followCall(context: HandlerContext, call: Call, log: Log): void {
+export function followCall(context: HandlerContext, call: Call, { log, audit }: CallLogs): void {
   const controller = context as AbortableContext;
   const abort = controller.abort;
   const startedAt = performance.now();
@@ -82,9 +98,16 @@ export function followCall(context: HandlerContext, call: Call, log: Log): void 
       call.ticket.end();
       const error = thrown === undefined ? undefined : settleError(thrown, call);
       logCall(log, context.protocolName, call, { error, durationMs: performance.now() - startedAt });
+      audit?.add(auditEntry(call, error));
     }
     abort(thrown);
   };
+}
+
+function auditEntry({ requestId, caller, method, place }: Call, error: ConnectError | undefined): AuditEntry {
+  const { keyId, address } = caller;
+  const reason = error && reasonOf(error);
+  return { requestId, keyId, address, method, on: place, code: error ? codeName(error.code) : "OK", reason };
 }
 
 function settleError(thrown: unknown, call: Call): ConnectError {

@@ -3,7 +3,7 @@ import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import { cors } from "@connectrpc/connect";
 
 const METHODS = cors.allowedMethods.join(", ");
-const REQUEST_HEADERS = [...cors.allowedHeaders, "Authorization", "X-Request-Id"].join(", ");
+const REQUEST_HEADERS = [...cors.allowedHeaders, "Authorization", "Api-Key", "X-Api-Key", "X-Request-Id"].join(", ");
 const RESPONSE_HEADERS = [...cors.exposedHeaders, "X-Request-Id"].join(", ");
 const PREFLIGHT_SECONDS = "7200";
 

@@ -2,6 +2,7 @@ import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 import { QuiverError } from "../errors.ts";
 import { callKey } from "./call.ts";
 import { toConnectError } from "./error.ts";
+import { placeOf } from "./place-of.ts";
 import { blameClient } from "./request-body.ts";
 import { readUntilAborted, untilAborted } from "./until-aborted.ts";
 
@@ -28,14 +29,6 @@ export const guardCall: Interceptor = (next) => async (request) => {
     throw toConnectError(error, call.requestId);
   }
 };
-
-/** The index that a request names; "-" when it names none. */
-function placeOf(message: Readonly<Record<string, unknown>>): string {
-  const { indexArn, vectorBucketName, indexName } = message;
-  if (typeof indexArn === "string" && indexArn !== "") return indexArn;
-  if (typeof indexName === "string") return `${vectorBucketName}/${indexName}`;
-  return typeof vectorBucketName === "string" ? vectorBucketName : "-";
-}
 
 async function* guardMessages<T>(
   messages: AsyncIterable<T>,

@@ -4,7 +4,7 @@ import { JobKind, type JobService, JobState } from "../../../gen/quiver/v1/job_s
 import type * as domain from "../../engine/engine.ts";
 import { invalidField, QuiverError } from "../../errors.ts";
 import type { Service } from "../../service/service.ts";
-import { callerOf } from "../call.ts";
+import { callerOf, notePlace } from "../call.ts";
 import { fromOnDuplicate, toVectorInput } from "../convert.ts";
 import { toStatus } from "../error.ts";
 
@@ -29,6 +29,7 @@ export function jobService({ jobs }: Service): Partial<ServiceImpl<typeof JobSer
       return { job: toJob(await jobs.cancel(callerOf(context), jobId)) };
     },
     async *watchJob({ jobId }, context) {
+      notePlace(context, { jobId });
       for await (const job of jobs.watch(callerOf(context), jobId, context.signal)) yield { job: toJob(job) };
     },
   };

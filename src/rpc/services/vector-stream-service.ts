@@ -4,7 +4,7 @@ import type { WatchEvent } from "../../engine/engine.ts";
 import { QuiverError, shuttingDown } from "../../errors.ts";
 import type { ImportPart } from "../../service/import-run.ts";
 import type { Service } from "../../service/service.ts";
-import { callerOf, callKey } from "../call.ts";
+import { callerOf, callKey, notePlace } from "../call.ts";
 import { fromOnDuplicate, fromStruct, toProjection, toVector, toVectorInput } from "../convert.ts";
 import { endOfCall } from "../end-of-call.ts";
 import { toStatus } from "../error.ts";
@@ -14,7 +14,7 @@ import { readUntilAborted } from "../until-aborted.ts";
 export function vectorStreams({ streams }: Service): Partial<ServiceImpl<typeof VectorService>> {
   return {
     async importVectors(requests, context) {
-      const parts = toParts(untilEnded(requests, context), context.values.get(callKey).lease);
+      const parts = toParts(untilEnded(requests, context), context);
       const result = await streams.import(callerOf(context), parts, endOfCall(context));
       return {
         lsn: BigInt(result.lsn),
@@ -28,6 +28,7 @@ export function vectorStreams({ streams }: Service): Partial<ServiceImpl<typeof 
       };
     },
     async *exportVectors(request, context) {
+      notePlace(context, request);
       const filter = fromStruct(request.filter);
       const parts = await streams.export(callerOf(context), { ...request, filter, projection: toProjection(request) });
       for await (const { vectors, lsn } of untilEnded(parts, context)) {
@@ -35,6 +36,7 @@ export function vectorStreams({ streams }: Service): Partial<ServiceImpl<typeof 
       }
     },
     async *watchVectors(request, context) {
+      notePlace(context, request);
       const fromLsn = request.fromLsn === undefined ? undefined : Number(request.fromLsn);
       const events = await streams.watch(callerOf(context), { ...request, fromLsn, projection: toProjection(request) });
       for await (const event of untilEnded(events, context)) yield toWatchResponse(event);
@@ -44,10 +46,12 @@ export function vectorStreams({ streams }: Service): Partial<ServiceImpl<typeof 
 
 async function* toParts(
   requests: AsyncIterable<ImportVectorsRequest>,
-  lease: { readonly total: number },
+  context: HandlerContext,
 ): AsyncGenerator<ImportPart> {
+  const { lease } = context.values.get(callKey);
   let before = 0;
   for await (const request of requests) {
+    if (before === 0) notePlace(context, request);
     const bytes = lease.total - before;
     before = lease.total;
     const vectors = request.vectors.map(toVectorInput);
