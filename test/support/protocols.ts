@@ -55,7 +55,8 @@ export function createClients(transport: Transport): Clients {
   };
 }
 
-const SERVICES: readonly DescService[] = [
+/** Those of quiver.v1. */
+export const SERVICES: readonly DescService[] = [
   BucketService,
   IndexService,
   NamespaceService,
