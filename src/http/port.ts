@@ -76,7 +76,9 @@ export async function openPort(options: PortOptions): Promise<Port> {
 
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen({ host: options.host, port: options.port }, () => {
+    // A client whose connection finds no room here tries again after a second, and then after ever longer times.
+    const backlog = limits.maxConnections;
+    server.listen({ host: options.host, port: options.port, backlog }, () => {
       server.off("error", reject);
       resolve();
     });

@@ -3,11 +3,12 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel as Idempotency } from "@bufbuild/protobuf/wkt";
 import type { Log } from "../log.ts";
 import { AdmissionQueue, type Applicant, type QueueLimits, type Ticket } from "./admission-queue.ts";
+import { RefusalPace, type RefusalPaceLimits } from "./refusal-pace.ts";
 
 /** Calls that wait for the same thing, so that slow ones of one kind do not hold up another. */
 export type CallKind = "read" | "search" | "write" | "stream";
 
-export interface AdmissionLimits extends Omit<QueueLimits, "seats"> {
+export interface AdmissionLimits extends Omit<QueueLimits, "seats">, RefusalPaceLimits {
   /** Calls in progress, by kind. A stream counts only until it has begun. */
   readonly seats: Readonly<Record<CallKind, number>>;
 }
@@ -21,6 +22,12 @@ export const DEFAULT_ADMISSION_LIMITS: AdmissionLimits = Object.freeze({
   standingWaitMaxMs: 100,
   standingMs: 1_000,
   receiveMs: 250,
+  refusalBurst: 512,
+  refusalsPerServed: 10,
+  refusalsPerSecond: 256,
+  holdMinMs: 2_000,
+  holdMaxMs: 4_000,
+  heldMax: 8_192,
 });
 
 /** Decides which calls are served now, which wait, and which are refused. */
@@ -28,6 +35,8 @@ export interface Admission {
   ask(kind: CallKind, applicant: Applicant): Ticket;
   /** The expected wait, in milliseconds, of a call that is refused now; undefined if `ask` would take it. */
   refusal(kind: CallKind, client: string, deadline: number): number | undefined;
+  /** Calls `refuse` now and returns true; or, of a client that has too many calls refused, returns false and calls it later. */
+  sendRefusal(client: string, deadline: number, refuse: () => void): boolean;
 }
 
 const TICK_MS = 100;
@@ -39,6 +48,7 @@ export function createAdmission(limits: AdmissionLimits, log: Log): Admission {
   const queues = Object.fromEntries(
     Object.entries(limits.seats).map(([kind, seats]) => [kind, new AdmissionQueue({ ...limits, seats })]),
   ) as Record<CallKind, AdmissionQueue>;
+  const pace = new RefusalPace(limits);
   const loopDelay = monitorEventLoopDelay({ resolution: LOOP_DELAY_RESOLUTION_MS });
   const refused: Partial<Record<CallKind, number>> = {};
   let lagMs = 0;
@@ -58,7 +68,8 @@ export function createAdmission(limits: AdmissionLimits, log: Log): Admission {
     const now = performance.now();
     if (Object.keys(refused).length === 0 || (now - reportedAt < REPORT_MS && waiting > 0)) return;
     reportedAt = now;
-    log.warn({ refused: { ...refused }, waiting, loopDelayMs: Math.round(lagMs) }, "Overloaded: calls were refused");
+    const loopDelayMs = Math.round(lagMs);
+    log.warn({ refused: { ...refused }, waiting, held: pace.heldCount, loopDelayMs }, "Overloaded: calls were refused");
     for (const kind of Object.keys(refused)) delete refused[kind as CallKind];
   };
   const count = (kind: CallKind) => {
@@ -79,7 +90,11 @@ export function createAdmission(limits: AdmissionLimits, log: Log): Admission {
         count(kind);
         applicant.refuse(retryAfterMs);
       };
-      const ticket = queue.ask({ ...applicant, refuse }, lagMs);
+      const start = (ticket: Ticket) => {
+        pace.countServed();
+        applicant.start(ticket);
+      };
+      const ticket = queue.ask({ ...applicant, start, refuse }, lagMs);
       if (ticks === undefined && queue.waitingCount > 0) startTicks();
       return ticket;
     },
@@ -88,6 +103,7 @@ export function createAdmission(limits: AdmissionLimits, log: Log): Admission {
       if (waitMs !== undefined) count(kind);
       return waitMs;
     },
+    sendRefusal: (client, deadline, refuse) => pace.send(client, deadline, refuse),
   };
 }
 

@@ -76,10 +76,12 @@ export function refuseStream(
   retryAfterMs: number,
   requestId: string,
 ): void {
+  if (stream.closed) return;
   const { grpcHeaders } = dressOf(retryAfterMs);
   const type = headers["content-type"];
   // Without a reader, Node drops what comes of the body, and resets a stream of which more would come.
   stream.respond({ ":status": 200, "content-type": type, "x-request-id": requestId, ...grpcHeaders }, END_STREAM);
+  if (stream.readableFlowing && !stream.readableEnded) stream.close();
 }
 
 const END_STREAM = { endStream: true };
