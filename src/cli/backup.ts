@@ -1,6 +1,7 @@
 import { readArguments } from "./arguments.ts";
-import { callServer, DEFAULT_URL } from "./call-server.ts";
+import { callServer } from "./call-server.ts";
 import type { Command } from "./command.ts";
+import { SERVER_FLAGS, SERVER_HELP, serverAccess } from "./server-access.ts";
 
 /** Has a running server make a backup, and prints what it made. */
 export const backup: Command = {
@@ -8,12 +9,12 @@ export const backup: Command = {
 
 Has a running server make a backup of everything, and waits until it is complete and verified.
 
-  --url    Where the server is (default ${DEFAULT_URL})
-  --name   A name for people, at most 128 characters
+${SERVER_HELP}  --name           A name for people, at most 128 characters
 `,
   async run(args) {
-    const { flags } = readArguments(args, ["url", "name"]);
-    const answer = await callServer(flags.url ?? DEFAULT_URL, "AdminService/CreateBackup", { displayName: flags.name });
+    const { flags } = readArguments(args, [...SERVER_FLAGS, "name"]);
+    const server = serverAccess(flags, process.env);
+    const answer = await callServer(server, "AdminService/CreateBackup", { displayName: flags.name });
     const { backupId, path, sizeBytes, lsn } = (answer as { backup: Readonly<Record<string, string>> }).backup;
     process.stdout.write(`backup  ${backupId}\npath    ${path}\nbytes   ${sizeBytes}\nlsn     ${lsn ?? 0}\n`);
     return 0;

@@ -1,9 +1,7 @@
 import { request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
 import { QuiverError, REASONS, type Reason } from "../errors.ts";
-
-/** Where a server is looked for unless told otherwise. */
-export const DEFAULT_URL = "http://127.0.0.1:8080";
+import { DEFAULT_URL, type ServerAccess } from "./server-access.ts";
 
 interface ErrorAnswer {
   readonly message?: string;
@@ -14,8 +12,8 @@ interface ErrorAnswer {
  * Calls a method ("AdminService/CreateBackup") of a running server, as Connect with JSON, and waits as long as it takes:
  * fetch gives up after five minutes. Fails with the server's error, or with INVALID_FIELD when no server answers there.
  */
-export async function callServer(url: string, method: string, message: object): Promise<unknown> {
-  const { status, body } = await post(urlOf(url, method), JSON.stringify(message)).catch((cause: unknown) => {
+export async function callServer({ url, apiKey }: ServerAccess, method: string, message: object): Promise<unknown> {
+  const { status, body } = await post(urlOf(url, method), apiKey, JSON.stringify(message)).catch((cause: unknown) => {
     throw noServer(url, (cause as Error).message || String((cause as NodeJS.ErrnoException).code), cause);
   });
   let answer: unknown;
@@ -53,10 +51,14 @@ function isReason(reason: string): reason is Reason {
   return Object.hasOwn(REASONS, reason);
 }
 
-function post(url: URL, body: string): Promise<{ status: number; body: string }> {
+function post(url: URL, apiKey: string | undefined, body: string): Promise<{ status: number; body: string }> {
   const send = url.protocol === "https:" ? requestHttps : requestHttp;
   return new Promise((resolve, reject) => {
-    const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(body) };
+    const headers = {
+      "content-type": "application/json",
+      "content-length": Buffer.byteLength(body),
+      ...(apiKey !== undefined && { authorization: `Bearer ${apiKey}` }),
+    };
     const request = send(url, { method: "POST", headers }, (response) => {
       const chunks: Buffer[] = [];
       response.on("data", (chunk) => chunks.push(chunk));

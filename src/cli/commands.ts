@@ -7,6 +7,10 @@ const COMMANDS: ReadonlyMap<string, { readonly summary: string; readonly load: (
     { summary: "Have a running server make a backup", load: async () => (await import("./backup.ts")).backup },
   ],
   [
+    "keys",
+    { summary: "Create, list, rotate and delete access keys", load: async () => (await import("./keys.ts")).keys },
+  ],
+  [
     "restore",
     { summary: "Make a data directory of a backup", load: async () => (await import("./restore.ts")).restore },
   ],

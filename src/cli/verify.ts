@@ -1,17 +1,14 @@
-import { existsSync, readdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { verifyBackup } from "../engine/embedded/backup/restore.ts";
-import { openEmbeddedEngine } from "../engine/embedded/embedded-engine.ts";
 import { verifyUnopened } from "../engine/embedded/verify/verify-files.ts";
 import type { Verification } from "../engine/engine.ts";
 import { QuiverError } from "../errors.ts";
 import { readArguments } from "./arguments.ts";
 import { callServer } from "./call-server.ts";
 import type { Command } from "./command.ts";
+import { assertHoldsData, openData } from "./data-directory.ts";
 import { EXIT_CODES } from "./exit-codes.ts";
-
-/** Files that a data directory has some of, damaged or not. */
-const STORED = /^CURRENT$|\.(sst|log)$/;
+import { type ServerAccess, serverAccess } from "./server-access.ts";
 
 /** What was read, and what is wrong with it: a file, or "", and a sentence. */
 interface Found {
@@ -27,11 +24,12 @@ export const verify: Command = {
 
 Reads everything, compares every checksum, and prints what is wrong. Exit code ${EXIT_CODES.ok}: nothing is; ${EXIT_CODES.damaged}: something is.
 
-  --data   A data directory that no server uses
-  --url    A running server, which goes on answering
+  --data           A data directory that no server uses
+  --url            A running server, which goes on answering
+  --api-key-file   File with the api key to call it with; else QUIVER_API_KEY in the environment
 `,
   async run(args) {
-    const { flags, words } = readArguments(args, ["data", "url"], { words: 1 });
+    const { flags, words } = readArguments(args, ["data", "url", "api-key-file"], { words: 1 });
     const given = [flags.data, flags.url, ...words].filter((each) => each !== undefined);
     if (given.length !== 1) {
       throw new QuiverError(
@@ -42,7 +40,7 @@ Reads everything, compares every checksum, and prints what is wrong. Exit code $
     const { files, problems } = await (flags.data !== undefined
       ? verifyData(resolve(flags.data))
       : flags.url !== undefined
-        ? verifyServer(flags.url)
+        ? verifyServer(serverAccess(flags, process.env))
         : verifyDirectory(resolve(words[0] ?? "")));
     for (const { file, message } of problems) process.stdout.write(`damaged  ${file || "-"}  ${message}\n`);
     process.stdout.write(problems.length === 0 ? `intact   ${files} files\n` : `problems ${problems.length}\n`);
@@ -51,21 +49,13 @@ Reads everything, compares every checksum, and prints what is wrong. Exit code $
 };
 
 async function verifyData(data: string): Promise<Found> {
-  // Opening would make a new one where there is none.
-  const names = existsSync(data) ? readdirSync(data) : [];
-  if (!names.some((name) => STORED.test(name)))
-    throw new QuiverError("INVALID_FIELD", `There are no data in "${data}"`);
-  // What opening mends, such as a lost mark or a saved graph of no use, is not there to be found afterwards.
-  const tell = (message: string) => void process.stderr.write(`quiver: ${message}\n`);
-  const opened = await openEmbeddedEngine({ path: data, onWarning: tell, onBackgroundError: tell }).catch(
-    (error: unknown) => {
-      const reason = error instanceof QuiverError && error.reason;
-      if (reason === "CORRUPTION") return error as QuiverError;
-      if (reason !== "STORAGE_LOCKED") throw error;
-      const hint = "a server uses it: have that one verify it, with --url or AdminService/VerifyStorage";
-      throw new QuiverError("STORAGE_LOCKED", `Cannot verify "${data}": ${hint}`);
-    },
-  );
+  assertHoldsData(data);
+  // What opening mends, such as a lost mark or a saved graph of no use, is told, and not there to be found afterwards.
+  const hint = "have that one verify it, with --url or AdminService/VerifyStorage";
+  const opened = await openData(data, hint).catch((error: unknown) => {
+    if (error instanceof QuiverError && error.reason === "CORRUPTION") return error;
+    throw error;
+  });
   if (opened instanceof QuiverError) return foundIn(await verifyUnopened(data, opened));
   try {
     return foundIn(await opened.verify({ ref: undefined, signal: new AbortController().signal }));
@@ -78,8 +68,8 @@ function foundIn({ problems, files }: Verification): Found {
   return { files, problems: problems.map(({ file = "", error }) => ({ file, message: error.message })) };
 }
 
-async function verifyServer(url: string): Promise<Found> {
-  const answer = (await callServer(url, "AdminService/VerifyStorage", {})) as {
+async function verifyServer(server: ServerAccess): Promise<Found> {
+  const answer = (await callServer(server, "AdminService/VerifyStorage", {})) as {
     readonly fileCount?: string;
     readonly problems?: readonly { readonly file?: string; readonly status?: { readonly message?: string } }[];
   };
