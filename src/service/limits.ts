@@ -25,6 +25,7 @@ export const LIMITS = {
   accessKeyOverlapSecondsMax: 604_800,
   /** Bytes of the access policy of a bucket. */
   policyBytesMax: 20_480,
+  policyStatementsMax: 100,
   hnswMMin: 2,
   hnswMMax: 256,
   efConstructionMin: 8,

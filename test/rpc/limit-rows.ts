@@ -19,6 +19,7 @@ export const CONTRACT = {
   accessScopesMax: 100,
   accessKeyOverlapSecondsMax: 604_800,
   policyBytesMax: 20_480,
+  policyStatementsMax: 100,
   hnswMMin: 2,
   hnswMMax: 256,
   efConstructionMin: 8,
@@ -196,6 +197,14 @@ const POLICY: LimitRow[] = [
     refused: [C.policyBytesMax + 1],
     field: "policy",
   },
+  {
+    limit: "policyStatementsMax",
+    method: "PutVectorBucketPolicy",
+    request: (n: number) => {
+      const statement = { Effect: "Allow", Principal: "*", Action: "*", Resource: "*" };
+      const policy = JSON.stringify({ Version: "2012-10-17", Statement: Array(n).fill(statement) });
+      return { vectorBucketName: index.vectorBucketName, policy };
+    },
 ];
 
 const CREATION: LimitRow[] = [

@@ -14,15 +14,17 @@ before(async () => {
 onEnd(() => server.kill());
 
 const POLICY = `{ "Version": "2012-10-17", "Statement": [{"Sid":"ü","Effect":"Deny","Principal":"*","Action":"s3vectors:*","Resource":"*"}] }`;
+const OTHER_POLICY = '{"Version":"1","Statement":[]}\n';
 const NO_POLICIES = {
   "no JSON": "{",
   "no object": "[]",
   "no version": '{"Statement":[]}',
-  "another version": '{"Version":"1","Statement":[]}',
+  "another version": '{"Version":"2008-10-17","Statement":[]}',
   "no statements": '{"Version":"2012-10-17"}',
   "an unknown member": '{"Version":"2012-10-17","Statement":[],"Statements":[]}',
   "no effect": '{"Version":"2012-10-17","Statement":[{"Action":"*"}]}',
   "an unknown effect": '{"Version":"2012-10-17","Statement":[{"Effect":"allow"}]}',
+  "a statement on another bucket": `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"*","Resource":"arn:aws:s3vectors:us-east-1:000000000000:bucket/other"}]}`,
   "an unknown member of a statement": '{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Actions":"*"}]}',
 };
 
@@ -42,6 +44,8 @@ for (const [protocol, transport] of Object.entries(PROTOCOLS)) {
       await clients.buckets.putVectorBucketPolicy({ ...name, policy: POLICY });
       await clients.tags.tagResource({ resourceArn: byArn.vectorBucketArn, tags: { a: "b" } });
       assert.equal((await clients.buckets.getVectorBucketPolicy(byArn)).policy, POLICY);
+      await clients.buckets.putVectorBucketPolicy({ ...byArn, policy: OTHER_POLICY });
+      assert.equal((await clients.buckets.getVectorBucketPolicy(byArn)).policy, OTHER_POLICY);
       for (let i = 0; i < 2; i++) await clients.buckets.deleteVectorBucketPolicy(byArn);
       await failureOf(clients.buckets.getVectorBucketPolicy(name), Code.NotFound, "POLICY_NOT_FOUND");
     });

@@ -243,8 +243,11 @@ export type PutVectorBucketPolicyRequest = Message<"quiver.v1.PutVectorBucketPol
   vectorBucketArn: string;
 
   /**
-   * The policy as JSON in the IAM policy language, Version "2012-10-17" with a list Statement, each of Effect "Allow" or
-   * "Deny"; at most 20,480 bytes, else INVALID_ARGUMENT, INVALID_FIELD.
+   * The policy as JSON, at most 20,480 bytes and 100 statements: in the IAM policy language as S3 Vectors uses it, Version
+   * "2012-10-17", or in that of OSS, Version "1". A statement allows or denies (Effect) access keys (Principal) actions
+   * (Action, NotAction) on the bucket or its indexes (Resource, NotResource) while all of Condition holds; one that denies
+   * wins. docs/guides/policies.md has every member, operator and key. Anything else, and what can be on nothing in this
+   * bucket, fails with INVALID_ARGUMENT, INVALID_FIELD, which says the place in the JSON.
    *
    * @generated from field: string policy = 3;
    */
