@@ -1,4 +1,10 @@
-import { constants, createServer, type Http2Server, type Http2Session, type ServerHttp2Session } from "node:http2";
+import {
+  constants,
+  createServer,
+  type Http2Session,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from "node:http2";
 import type { Socket } from "node:net";
 import type { Log } from "../log.ts";
 import type { PortLimits } from "./limits.ts";
@@ -38,6 +44,8 @@ export function createSessions({ limits, handler, turnAway, log }: SessionsOptio
   const sockets = new Set<Socket>();
   const receiving = new Map<HttpRequest, number>();
   const buckets = new WeakMap<Http2Session, () => boolean>();
+  /** How many streams of a session are being served. */
+  const served = new Map<Http2Session, number>();
 
   const server = createServer({
     settings: {
@@ -60,6 +68,17 @@ export function createSessions({ limits, handler, turnAway, log }: SessionsOptio
     session.destroy(new Error("Too many calls were reset"), constants.NGHTTP2_ENHANCE_YOUR_CALM);
   };
 
+  const countServed = (stream: ServerHttp2Stream) => {
+    const { session } = stream;
+    if (session === undefined) return;
+    served.set(session, (served.get(session) ?? 0) + 1);
+    stream.once("close", () => {
+      const rest = (served.get(session) ?? 0) - 1;
+      if (rest > 0) served.set(session, rest);
+      else served.delete(session);
+    });
+  };
+
   server.on("request", (request, response) => {
     const { session } = request.stream;
     receiving.set(request, performance.now());
@@ -72,12 +91,24 @@ export function createSessions({ limits, handler, turnAway, log }: SessionsOptio
     });
     handler(request, response);
   });
-  if (turnAway !== undefined) putBefore(server, turnAway);
+  const makeRequest = server.listeners("stream") as ((...args: unknown[]) => void)[];
+  server.removeAllListeners("stream");
+  server.on("stream", (stream, headers, ...rest) => {
+    // Of the many that are turned away under overload no account is kept: each is answered within seconds.
+    if (turnAway?.(stream, headers)) {
+      stream.on("error", ignoreError);
+      return;
+    }
+    countServed(stream);
+    for (const make of makeRequest) make.call(server, stream, headers, ...rest);
+  });
   server.on("session", (session) => {
     open.add(session);
     session.once("close", () => open.delete(session));
     session.once("connect", () => session.setLocalWindowSize(limits.connectionWindowBytes));
-    closeWhenIdle(session, limits.idleTimeoutMs);
+    session.setTimeout(limits.idleTimeoutMs, () => {
+      if (!served.has(session)) session.close();
+    });
     buckets.set(session, createResetBucket(limits));
   });
   server.on("sessionError", (error) => log.debug({ err: error }, "HTTP/2 connection failed"));
@@ -113,34 +144,11 @@ export function createSessions({ limits, handler, turnAway, log }: SessionsOptio
   };
 }
 
-/** Puts `turnAway` before the listener that makes requests of streams. */
-function putBefore(server: Http2Server, turnAway: TurnAway): void {
-  const makeRequest = server.listeners("stream") as ((...args: unknown[]) => void)[];
-  server.removeAllListeners("stream");
-  server.on("stream", (stream, headers, ...rest) => {
-    if (turnAway(stream, headers)) stream.on("error", () => {});
-    else for (const make of makeRequest) make.call(server, stream, headers, ...rest);
-  });
-}
-
 /** Node waits for the client to close its end, too: one that never does would hold the connection, and a shutdown. */
 function destroyWhenHalfClosed(socket: Socket): void {
   socket.once("finish", () => {
     const timer = setTimeout(() => socket.destroy(), HALF_CLOSED_MS);
     socket.once("close", () => clearTimeout(timer));
-  });
-}
-
-function closeWhenIdle(session: ServerHttp2Session, idleTimeoutMs: number): void {
-  let streams = 0;
-  session.on("stream", (stream) => {
-    streams += 1;
-    stream.once("close", () => {
-      streams -= 1;
-    });
-  });
-  session.setTimeout(idleTimeoutMs, () => {
-    if (streams === 0) session.close();
   });
 }
 
@@ -158,3 +166,5 @@ function createResetBucket({ resetBurst, resetsPerSecond }: PortLimits): () => b
     return tokens >= 0;
   };
 }
+
+function ignoreError(): void {}

@@ -21,6 +21,8 @@ type Response = ServerResponse | Http2ServerResponse;
 /** What is sent of one error, by protocol. */
 interface Dress {
   readonly grpcHeaders: Readonly<Record<string, string>>;
+  /** Names and values in turns, which Node sends with less work. */
+  readonly grpcHeaderList: readonly string[];
   readonly grpcWebBody: Buffer;
   readonly connectStatus: number;
   readonly connectBody: Buffer;
@@ -77,14 +79,14 @@ export function refuseStream(
   requestId: string,
 ): void {
   if (stream.closed) return;
-  const { grpcHeaders } = dressOf(retryAfterMs);
-  const type = headers["content-type"];
+  const { grpcHeaderList } = dressOf(retryAfterMs);
+  const own = [":status", "200", "content-type", headers["content-type"] ?? "", "x-request-id", requestId];
   // Without a reader, Node drops what comes of the body, and resets a stream of which more would come.
-  stream.respond({ ":status": 200, "content-type": type, "x-request-id": requestId, ...grpcHeaders }, END_STREAM);
+  stream.respond(own.concat(grpcHeaderList), END_STREAM);
   if (stream.readableFlowing && !stream.readableEnded) stream.close();
 }
 
-const END_STREAM = { endStream: true };
+const END_STREAM = { endStream: true, sendDate: false };
 
 interface Answer {
   readonly status: number;
@@ -124,6 +126,7 @@ function makeDress(error: ConnectError): Dress {
   const endStream = Buffer.from(JSON.stringify(endStreamToJson(new Headers(), error, undefined)));
   return {
     grpcHeaders: Object.fromEntries(trailer),
+    grpcHeaderList: [...trailer].flat(),
     grpcWebBody: envelope(trailerFlag, trailerSerialize(trailer)),
     connectStatus: codeToHttpStatus(error.code),
     connectBody: Buffer.from(errorToJsonBytes(error, undefined)),
