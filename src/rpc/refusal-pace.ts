@@ -20,6 +20,8 @@ interface Credit {
 }
 
 const SWEEP_MS = 20;
+/** How often the longest time fits into the ring, so that a sweep that comes late finds nothing that is not due yet. */
+const ROUNDS = 4;
 /** The share of the time to the deadline after which a refusal is still of use to its client. */
 const BEFORE_DEADLINE = 0.8;
 /** Clients that have not been refused for so long have their whole credit. */
@@ -44,7 +46,7 @@ export class RefusalPace {
 
   constructor(limits: RefusalPaceLimits) {
     this.#limits = limits;
-    this.#slots = Array.from({ length: Math.ceil(limits.holdMaxMs / SWEEP_MS) + 2 }, () => []);
+    this.#slots = Array.from({ length: ROUNDS * Math.ceil(limits.holdMaxMs / SWEEP_MS) + 2 }, () => []);
   }
 
   /** Refusals that wait to be sent. */

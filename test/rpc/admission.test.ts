@@ -122,6 +122,64 @@ suite("a call beyond what is served and waits", { timeout }, () => {
   });
 });
 
+suite("a refusal that no served call pays for", { timeout }, () => {
+  const holdMinMs = 300;
+  const pace = { refusalBurst: 1, refusalsPerServed: 0, refusalsPerSecond: 0, holdMinMs, holdMaxMs: 400 };
+
+  for (const dialect of DIALECTS) {
+    test(`comes late, and those of other clients at once, ${dialect.name}`, async (t) => {
+      const { harness, begun, seen, letGo } = await openSmallServer(t, 0, pace);
+      const first = queryFrom(harness, "", "first");
+      await until(() => begun.length === 1);
+      const vectors = createClient(VectorService, harness.transport(dialect));
+      const ended: string[] = [];
+      const ask = async (client: string) => {
+        const error = await vectors.queryVectors({}, { headers: { "x-client": client } }).catch(ConnectError.from);
+        assertOverloaded(error);
+        ended.push(client);
+      };
+      await ask("flood");
+      const from = performance.now();
+      const late = ask("flood");
+      await until(() => seen.asked === 3);
+      await ask("good");
+      await late;
+      assert.deepEqual(ended, ["flood", "good", "flood"]);
+      assert.ok(performance.now() - from >= holdMinMs);
+      letGo();
+      await first;
+    });
+  }
+
+  test("comes before its deadline", async (t) => {
+    const { harness, begun, letGo } = await openSmallServer(t, 0, { ...pace, holdMinMs: 60_000, holdMaxMs: 60_000 });
+    const first = queryFrom(harness, "", "first");
+    await until(() => begun.length === 1);
+    await assert.rejects(queryFrom(harness, "flood", "second"));
+    const vectors = createClient(VectorService, harness.transport(DIALECTS[0] as (typeof DIALECTS)[number]));
+    const options = { headers: { "x-client": "flood" }, timeoutMs: 2_000 };
+    assertOverloaded(await vectors.queryVectors({}, options).catch(ConnectError.from));
+    letGo();
+    await first;
+  });
+
+  test("harms nobody when its client has left", async (t) => {
+    const { harness, begun, seen, letGo } = await openSmallServer(t, 0, pace);
+    const first = queryFrom(harness, "", "first");
+    await until(() => begun.length === 1);
+    await assert.rejects(queryFrom(harness, "flood", "second"));
+    const leaving = new AbortController();
+    const third = queryFrom(harness, "flood", "third", leaving.signal);
+    await until(() => seen.asked === 3);
+    leaving.abort();
+    await assert.rejects(third);
+    // Held after it, and so answered after it.
+    assertOverloaded(await queryFrom(harness, "flood", "fourth").catch(ConnectError.from));
+    letGo();
+    await first;
+  });
+});
+
 suite("a call that waits", { timeout }, () => {
   test("has its turn after the first of every other client", async (t) => {
     const { harness, begun, seen, letGo } = await openSmallServer(t, 100);
