@@ -13,6 +13,7 @@ const END_STREAM = 1;
 const ACK = 1;
 const END_HEADERS = 4;
 const FRAME_HEADER_BYTES = 9;
+const STREAM_ID_AT = 5;
 /** What a server of Quiver takes at one time on one connection. */
 const STREAMS_MAX = 100;
 
@@ -29,6 +30,7 @@ interface Stream {
 export class LoadConnection {
   readonly #socket: Socket;
   readonly #streams = new Map<number, Stream>();
+  #isCorked = false;
   #pending: Buffer = Buffer.alloc(0);
   #nextStream = 1;
   #closed = false;
@@ -55,27 +57,30 @@ export class LoadConnection {
     return this.#closed;
   }
 
-  call(headers: Buffer, message: Buffer, done: (end: End) => void): void {
+  /** Sends `frames`, a call of `framesOfCall`, which it changes. */
+  call({ bytes, dataAt }: Frames, done: (end: End) => void): void {
     const id = this.#nextStream;
     this.#nextStream += 2;
     this.#streams.set(id, { done, hasHeaders: false, hasData: false });
-    const envelope = Buffer.alloc(5);
-    envelope.writeUInt32BE(message.length, 1);
-    const data = Buffer.concat([envelope, message]);
-    this.#socket.write(Buffer.concat([frame(HEADERS, END_HEADERS, id, headers), frame(DATA, END_STREAM, id, data)]));
+    bytes.writeUInt32BE(id, STREAM_ID_AT);
+    bytes.writeUInt32BE(id, dataAt + STREAM_ID_AT);
+    this.#cork();
+    this.#socket.write(bytes);
   }
 
   close(): void {
     this.#socket.destroy();
   }
 
-  /** So that what is written in one turn leaves in one packet. */
-  cork(): void {
+  /** What is written in one turn leaves in one packet. */
+  #cork(): void {
+    if (this.#isCorked) return;
+    this.#isCorked = true;
     this.#socket.cork();
-  }
-
-  uncork(): void {
-    this.#socket.uncork();
+    setImmediate(() => {
+      this.#isCorked = false;
+      this.#socket.uncork();
+    });
   }
 
   #read(chunk: Buffer): void {
@@ -83,7 +88,12 @@ export class LoadConnection {
     while (bytes.length >= FRAME_HEADER_BYTES) {
       const end = FRAME_HEADER_BYTES + bytes.readUIntBE(0, 3);
       if (bytes.length < end) break;
-      this.#take(bytes[3] ?? 0, bytes[4] ?? 0, bytes.readUInt32BE(5), bytes.subarray(FRAME_HEADER_BYTES, end));
+      this.#take(
+        bytes[3] ?? 0,
+        bytes[4] ?? 0,
+        bytes.readUInt32BE(STREAM_ID_AT),
+        bytes.subarray(FRAME_HEADER_BYTES, end),
+      );
       bytes = bytes.subarray(end);
     }
     this.#pending = bytes;
@@ -114,6 +124,24 @@ export class LoadConnection {
   }
 }
 
+/** The bytes of one call. */
+export interface Frames {
+  readonly bytes: Buffer;
+  /** Where the frame of the message begins. */
+  readonly dataAt: number;
+}
+
+/** A call without its number, so that only that needs to be written for each call. */
+export function framesOfCall(headers: Buffer, message: Uint8Array): Frames {
+  const envelope = Buffer.alloc(5);
+  envelope.writeUInt32BE(message.length, 1);
+  const head = frame(HEADERS, END_HEADERS, 0, headers);
+  return {
+    bytes: Buffer.concat([head, frame(DATA, END_STREAM, 0, Buffer.concat([envelope, message]))]),
+    dataAt: head.length,
+  };
+}
+
 /** The headers of every call of a method, in HPACK without a table. */
 export function grpcHeaders(url: URL, path: string, timeout: string): Buffer {
   const text = (value: string) => [value.length, ...Buffer.from(value, "latin1")];
@@ -132,6 +160,6 @@ function frame(type: number, flags: number, stream: number, payload: Uint8Array 
   header.writeUIntBE(payload.length, 0, 3);
   header[3] = type;
   header[4] = flags;
-  header.writeUInt32BE(stream, 5);
+  header.writeUInt32BE(stream, STREAM_ID_AT);
   return Buffer.concat([header, payload]);
 }

@@ -1,12 +1,14 @@
 import { setTimeout } from "node:timers/promises";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { PutVectorsRequestSchema, QueryVectorsRequestSchema } from "../../gen/quiver/v1/vector_service_pb.ts";
+import { type ProcessorTime, processorTimeSince, readProcessorTime } from "../support/processor-time.ts";
 import { Random } from "../support/random.ts";
-import { type End, grpcHeaders, LoadConnection } from "./overload-connection.ts";
+import { type End, type Frames, framesOfCall, grpcHeaders, LoadConnection } from "./overload-connection.ts";
 
 /** What one process of load does; sent to it as a message. */
 export interface LoadRequest {
   readonly url: string;
+  readonly serverPid: number;
   readonly seed: number;
   readonly dimension: number;
   readonly connections: number;
@@ -35,6 +37,8 @@ export interface LoadResult {
   /** Numbers of the puts that were acknowledged, and how many were sent. */
   readonly acknowledged: readonly number[];
   readonly puts: number;
+  /** What processors did from the first call to the end of the time, in seconds. */
+  readonly processors: ProcessorTime;
 }
 
 export interface Percentiles {
@@ -66,6 +70,7 @@ export function putKey(prefix: string, number: number): string {
 
 async function run(request: LoadRequest): Promise<LoadResult> {
   const load = new Load(request);
+  const before = readProcessorTime(request.serverPid);
   const startedAt = performance.now();
   const endAt = startedAt + request.seconds * 1_000;
   if ("atOnce" in request.load) {
@@ -82,12 +87,13 @@ async function run(request: LoadRequest): Promise<LoadResult> {
     }
   }
   const seconds = (performance.now() - startedAt) / 1_000;
+  const processors = processorTimeSince(before, request.serverPid);
   while (load.open > 0 && performance.now() < endAt + TAIL_MS) await setTimeout(1);
-  return load.finish(seconds);
+  return load.finish(seconds, processors);
 }
 
 interface PutTemplate {
-  readonly message: Buffer;
+  readonly frames: Frames;
   readonly keyAt: number;
 }
 
@@ -98,9 +104,7 @@ class Load {
   readonly #request: LoadRequest;
   readonly #random: Random;
   readonly #connections: LoadConnection[];
-  readonly #queryHeaders: Buffer;
-  readonly #putHeaders: Buffer;
-  readonly #queries: Buffer[];
+  readonly #queries: Frames[];
   readonly #puts: PutTemplate[];
   readonly #latencies: Record<End, number[]> = { ok: [], refused: [], failed: [] };
   readonly #acknowledged: number[] = [];
@@ -117,10 +121,10 @@ class Load {
       () => new LoadConnection(url, request.localAddress),
     );
     const timeout = `${request.deadlineMs}m`;
-    this.#queryHeaders = grpcHeaders(url, `${SERVICE}/QueryVectors`, timeout);
-    this.#putHeaders = grpcHeaders(url, `${SERVICE}/PutVectors`, timeout);
-    this.#queries = Array.from({ length: TEMPLATES }, () => this.#encodeQuery());
-    this.#puts = putVectors(request.seed, request.dimension).map((data) => this.#encodePut(data));
+    const queryHeaders = grpcHeaders(url, `${SERVICE}/QueryVectors`, timeout);
+    const putHeaders = grpcHeaders(url, `${SERVICE}/PutVectors`, timeout);
+    this.#queries = Array.from({ length: TEMPLATES }, () => framesOfCall(queryHeaders, this.#encodeQuery()));
+    this.#puts = putVectors(request.seed, request.dimension).map((data) => this.#encodePut(putHeaders, data));
   }
 
   /** Calls until the time is over, one call after the other. */
@@ -133,7 +137,6 @@ class Load {
 
   /** Sends what waits, as far as connections have room. */
   send(after?: () => void): void {
-    for (const connection of this.#connections) connection.cork();
     let at = 0;
     for (; at < this.waiting.length; at++) {
       const connection = this.#freeConnection();
@@ -141,10 +144,9 @@ class Load {
       this.#call(connection, this.waiting[at] ?? 0, after);
     }
     this.waiting.splice(0, at);
-    for (const connection of this.#connections) connection.uncork();
   }
 
-  finish(seconds: number): LoadResult {
+  finish(seconds: number, processors: ProcessorTime): LoadResult {
     for (const connection of this.#connections) connection.close();
     const { ok, refused, failed } = this.#latencies;
     const late = ok.filter((ms) => ms > this.#request.deadlineMs).length;
@@ -159,6 +161,7 @@ class Load {
       refusedMs: percentiles(refused),
       acknowledged: this.#acknowledged,
       puts: this.#putCount,
+      processors,
     };
   }
 
@@ -180,30 +183,28 @@ class Load {
       if (end === "ok" && put !== undefined) this.#acknowledged.push(put);
       after?.();
     };
-    if (put === undefined) connection.call(this.#queryHeaders, this.#random.pick(this.#queries), done);
-    else connection.call(this.#putHeaders, this.#putMessage(put), done);
+    const { bytes, dataAt } = put === undefined ? this.#random.pick(this.#queries) : this.#putFrames(put);
+    connection.call({ bytes: Buffer.from(bytes), dataAt }, done);
   }
 
-  #putMessage(number: number): Buffer {
-    const { message, keyAt } = this.#puts[number % TEMPLATES] as PutTemplate;
-    const copy = Buffer.from(message);
-    copy.write(putKey(this.#request.keyPrefix, number), keyAt, "latin1");
-    return copy;
+  #putFrames(number: number): Frames {
+    const { frames, keyAt } = this.#puts[number % TEMPLATES] as PutTemplate;
+    frames.bytes.write(putKey(this.#request.keyPrefix, number), keyAt, "latin1");
+    return frames;
   }
 
-  #encodeQuery(): Buffer {
+  #encodeQuery(): Uint8Array {
     const data = { float32: [...this.#random.vector(this.#request.dimension)] };
     const message = create(QueryVectorsRequestSchema, { ...PLACE, topK: 10, queryVector: data });
-    return Buffer.from(toBinary(QueryVectorsRequestSchema, message));
+    return toBinary(QueryVectorsRequestSchema, message);
   }
 
-  #encodePut(data: Float32Array): PutTemplate {
+  #encodePut(headers: Buffer, data: Float32Array): PutTemplate {
     const key = putKey(this.#request.keyPrefix, 0);
     const vectors = [{ key, data: { float32: [...data] } }];
-    const message = Buffer.from(
-      toBinary(PutVectorsRequestSchema, create(PutVectorsRequestSchema, { ...PLACE, vectors })),
-    );
-    return { message, keyAt: message.indexOf(key) };
+    const message = toBinary(PutVectorsRequestSchema, create(PutVectorsRequestSchema, { ...PLACE, vectors }));
+    const frames = framesOfCall(headers, message);
+    return { frames, keyAt: frames.bytes.indexOf(key) };
   }
 }
 
