@@ -10,7 +10,7 @@ export interface Config {
   readonly host: string;
   /** TCP port; 0 takes a free one. */
   readonly port: number;
-  /** Allows a host beyond loopback though there is no authentication. */
+  /** Allows a host beyond loopback without access keys or TLS, and web pages of other origins without access keys. */
   readonly insecure: boolean;
   /** Directory of the stored data; made when it does not exist, but its parent must. */
   readonly data: string;
@@ -25,6 +25,8 @@ export interface Config {
   /** PEM files; both or neither. */
   readonly tlsCert: string | undefined;
   readonly tlsKey: string | undefined;
+  /** PEM file of the CA that must have signed every client's certificate; undefined: clients need none. */
+  readonly tlsClientCa: string | undefined;
   /** File of the key that encrypts the secrets which check signatures; undefined: QUIVER_SECRETS_KEY has it, or there is none. */
   readonly secretsKeyFile: string | undefined;
   /** Origins whose pages may call this server, such as "https://app.example"; "*" for all. Empty: none. */
@@ -90,7 +92,7 @@ export const OPTIONS: { readonly [Key in keyof Config]: Option<Config[Key]> } = 
       if (text !== "true" && text !== "false") throw new Error("must be true or false");
       return text === "true";
     },
-    help: "Listen beyond loopback though there is no authentication: --insecure true",
+    help: "Listen beyond loopback without access keys or TLS: --insecure true",
   },
   data: {
     flag: "data",
@@ -143,6 +145,13 @@ export const OPTIONS: { readonly [Key in keyof Config]: Option<Config[Key]> } = 
     default: undefined,
     parse: nonEmpty,
     help: "PEM file of the TLS key",
+  },
+  tlsClientCa: {
+    flag: "tls-client-ca",
+    environment: "QUIVER_TLS_CLIENT_CA",
+    default: undefined,
+    parse: nonEmpty,
+    help: "PEM file of the CA that must have signed the certificate of every client; without it clients need none",
   },
   secretsKeyFile: {
     flag: "secrets-key-file",
@@ -219,13 +228,6 @@ function limit(flag: string, help: string): Option<number> {
   };
 }
 
-const LOOPBACK = /^(127(\.\d{1,3}){3}|::1|localhost)$/;
-
-/** Whether only programs of this machine reach an address. */
-export function isLoopback(host: string): boolean {
-  return LOOPBACK.test(host);
-}
-
 const KEYS = Object.keys(OPTIONS) as (keyof Config)[];
 
 /** Variables of the same prefix that are not configuration of the server. */
@@ -252,9 +254,8 @@ export function readConfig(args: readonly string[], environment: NodeJS.ProcessE
   if ((config.tlsCert === undefined) !== (config.tlsKey === undefined)) {
     throw invalidConfig("--tls-cert and --tls-key", "must be given together");
   }
-  if (!config.insecure && !isLoopback(config.host)) {
-    const allow = "everyone who reaches it could read and delete everything; allow that with --insecure true";
-    throw invalidConfig("--host", `must be a loopback address, got ${JSON.stringify(config.host)}: ${allow}`);
+  if (config.tlsClientCa !== undefined && config.tlsCert === undefined) {
+    throw invalidConfig("--tls-client-ca", "must be given together with --tls-cert and --tls-key");
   }
   if (config.backups !== undefined && !mayHoldBackups(config.data, config.backups)) {
     const problem = `must be outside of the data directory, or "backups" in it, got ${JSON.stringify(config.backups)}`;

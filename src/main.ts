@@ -38,10 +38,11 @@ async function main(args: readonly string[]): Promise<void> {
   });
   process.stdout.write(`Quiver ${VERSION} serves gRPC, gRPC-Web and Connect at ${url}
   data    ${resolve(config.data)}
-  access  open to everyone who reaches this address: there are no access keys
+  access  ${server.isOpen ? "open to everyone who reaches this address: there are no access keys" : "with an access key"}
   next    npm run demo${url === DEMO_URL ? "" : ` -- --url ${url}`}
 `);
   endOnSignals(server, log);
+  if (config.tlsCert !== undefined) process.on("SIGHUP", server.reloadTls);
 }
 
 async function runCommand(name: string, args: readonly string[]): Promise<void> {

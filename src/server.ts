@@ -1,14 +1,17 @@
-import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { type Config, isLoopback } from "./config.ts";
+import { assertMayListen } from "./assert-may-listen.ts";
+import type { Config } from "./config.ts";
 import { openCrashNotes } from "./engine/embedded/crash-notes.ts";
 import { openEmbeddedEngine } from "./engine/embedded/embedded-engine.ts";
 import { defaultMemoryLimit, ProcessMemory } from "./engine/embedded/memory/process-memory.ts";
 import { makeDirectory } from "./engine/embedded/storage/directory.ts";
 import type { Engine, Health, Quotas } from "./engine/engine.ts";
 import { QuiverError } from "./errors.ts";
+import { createCrossSiteCheck } from "./http/cross-site.ts";
+import { isLoopback } from "./http/loopback.ts";
 import { openPort, type Port } from "./http/port.ts";
 import { createRoutes, type Readiness } from "./http/routes.ts";
+import { openTlsFiles, type TlsFiles } from "./http/tls-files.ts";
 import type { HttpRequest } from "./http/types.ts";
 import type { Log } from "./log.ts";
 import type { AdmissionLimits } from "./rpc/admission.ts";
@@ -17,6 +20,7 @@ import { originOf } from "./rpc/client-address.ts";
 import { createRpcHandler } from "./rpc/handler.ts";
 import { createHealth } from "./rpc/health.ts";
 import { createReflection } from "./rpc/reflection.ts";
+import { plainRefusal } from "./rpc/refusal.ts";
 import { createServices } from "./rpc/services/all.ts";
 import { readSecretsKey } from "./secrets-key-option.ts";
 import type { RateLimits } from "./service/rates.ts";
@@ -27,6 +31,10 @@ import { VERSION } from "./version.ts";
 export interface Server {
   /** Opens the port; resolves to its URL. Fails with one clear sentence when the port is taken. */
   listen(): Promise<string>;
+  /** Whether everybody who reaches it may do everything. */
+  readonly isOpen: boolean;
+  /** Looks for new files of TLS now instead of a moment later. */
+  reloadTls(): void;
   /** Finishes the calls in flight, within 15 s, and closes the store. */
   close(): Promise<void>;
 }
@@ -47,7 +55,7 @@ export interface ServerParts {
 
 /** Opens the store and puts the parts together. Indexes load in the background. */
 export async function buildServer(config: Config, log: Log, parts: ServerParts = {}): Promise<Server> {
-  const tls = readTls(config);
+  const tls = await readTls(config, log);
   const secretsKey = readSecretsKey(config.secretsKeyFile, process.env);
   const memory = new ProcessMemory(config.memoryLimit > 0 ? config.memoryLimit : defaultMemoryLimit());
   const engine = await openEngine(config, memory, log);
@@ -63,6 +71,7 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
   });
   try {
     await service.accessKeys.load();
+    assertMayListen(config, { hasKeys: !service.accessKeys.isEmpty });
     await service.jobs.resume();
   } catch (error) {
     await engine.close();
@@ -74,7 +83,13 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
     state: () => readinessOf(engine),
     maySee: (caller, bucket, index) => service.authorizer.may(caller, "GetIndex", { bucket, index }),
   });
+  const refuse = createCrossSiteCheck({
+    isOpen: () => service.callers.isOpen && !config.insecure,
+    scheme: tls ? "https" : "http",
+    corsOrigins: config.corsOrigins,
+  });
   const answerRpc = createRpcHandler({
+    refuse,
     services: [...api, health, ...createReflection([...api, health].map(({ service }) => service))],
     log,
     corsOrigins: config.corsOrigins,
@@ -90,6 +105,10 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
   const answerRoute = createRoutes({
     name: "Quiver",
     version: VERSION,
+    refuse: (request) => {
+      const error = refuse(request);
+      return error && plainRefusal(error);
+    },
     readiness: (request) => readinessFor(isAdmin(service, request), readinessOf(engine)),
   });
   let port: Port | undefined;
@@ -98,7 +117,7 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
       port = await openPort({
         host: config.host,
         port: config.port,
-        ...(tls && { tls }),
+        tls: tls?.material,
         limits: { maxConnections: config.maxConnections },
         handler: (request, response) => answerRpc(request, response) || answerRoute(request, response),
         turnAway: answerRpc.turnAway,
@@ -106,7 +125,15 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
       }).catch((error: NodeJS.ErrnoException) => {
         throw listeningFailed(config, error);
       });
+      tls?.watch(port.replaceTls);
+      if (service.callers.isOpen) logOpen(config, log);
       return port.url;
+    },
+    get isOpen() {
+      return service.callers.isOpen;
+    },
+    reloadTls() {
+      void tls?.reload();
     },
     async close() {
       const startedAt = performance.now();
@@ -115,6 +142,7 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
       const timer = setTimeout(() => end.abort(), END_MS);
       await Promise.all([service.jobs.close(), port?.drain(DRAIN_MS)]);
       clearTimeout(timer);
+      tls?.close();
       service.queries.close();
       const closed = engine.close({ withinMs: left(SAVED_MS) });
       const isClosed = await isDoneWithin(closed, left(CLOSED_MS));
@@ -220,16 +248,15 @@ function isAdmin({ callers }: Service, request: HttpRequest): boolean {
   }
 }
 
-function readTls({ tlsCert, tlsKey }: Config) {
+async function readTls({ tlsCert, tlsKey, tlsClientCa }: Config, log: Log): Promise<TlsFiles | undefined> {
   if (tlsCert === undefined || tlsKey === undefined) return undefined;
-  const read = (what: string, path: string) => {
-    try {
-      return readFileSync(path);
-    } catch (cause) {
-      throw new QuiverError("INVALID_FIELD", `Cannot read ${what} "${path}": ${(cause as Error).message}`, { cause });
-    }
-  };
-  return { cert: read("--tls-cert", tlsCert), key: read("--tls-key", tlsKey) };
+  return openTlsFiles({ cert: tlsCert, key: tlsKey, clientCa: tlsClientCa }, log);
+}
+
+function logOpen({ host }: Config, log: Log): void {
+  const what = "There are no access keys, so that everyone who reaches this address may do everything";
+  if (isLoopback(host)) log.info({ host }, `${what}: \`quiver keys create\` makes one`);
+  else log.warn({ host }, what);
 }
 
 function listeningFailed({ host, port }: Config, cause: NodeJS.ErrnoException): QuiverError {

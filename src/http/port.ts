@@ -1,12 +1,14 @@
 import { createServer } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
-import type { TLSSocket } from "node:tls";
+import { type TLSSocket, Server as TlsServer } from "node:tls";
 import type { Log } from "../log.ts";
+import { createHandshakeLog } from "./handshake-log.ts";
 import { DEFAULT_PORT_LIMITS, type PortLimits } from "./limits.ts";
 import { peekPreface } from "./preface.ts";
 import { createSessions, type Sessions } from "./sessions.ts";
 import { watchStalledAnswers } from "./stalled-answers.ts";
+import { secureContextOptions, type TlsMaterial } from "./tls-files.ts";
 import type { HttpHandler, HttpResponse, TurnAway } from "./types.ts";
 
 export interface PortOptions {
@@ -14,8 +16,8 @@ export interface PortOptions {
   host: string;
   /** Port to bind; 0 takes a free one. */
   port: number;
-  /** With a certificate and its key (PEM), every connection is TLS and ALPN chooses h2 or http/1.1. */
-  tls?: { readonly cert: string | Buffer; readonly key: string | Buffer };
+  /** With it, every connection is TLS, of version 1.2 at least, and ALPN chooses h2 or http/1.1. */
+  tls?: TlsMaterial | undefined;
   limits?: Partial<PortLimits>;
   handler: HttpHandler;
   /** Asked before `handler`. What it throws must not be: nobody handles it. */
@@ -28,6 +30,8 @@ export interface Port {
   /** `http://127.0.0.1:8080` or `https://...`, with the port that was bound. */
   readonly url: string;
   readonly port: number;
+  /** Gives new connections another certificate, key and CA; those that are open go on. The port must have opened with TLS. */
+  replaceTls(material: TlsMaterial): void;
   /**
    * Tells HTTP/2 clients to go away, a moment later stops accepting and closes idle connections, and waits for the calls
    * in flight, to which those belong that were on their way. What is still open after `timeoutMs` (at most 15,000) is cut. Never rejects; a second call joins the first.
@@ -122,6 +126,9 @@ export async function openPort(options: PortOptions): Promise<Port> {
   return {
     url: `${options.tls ? "https" : "http"}://${options.host.includes(":") ? `[${options.host}]` : options.host}:${port}`,
     port,
+    replaceTls(material) {
+      if (server instanceof TlsServer) server.setSecureContext(secureContextOptions(material));
+    },
     drain(timeoutMs) {
       drained ??= drain(timeoutMs);
       return drained;
@@ -143,14 +150,25 @@ function createOwner(options: PortOptions, limits: PortLimits, handler: HttpHand
     noDelay: true,
   };
   const server =
-    options.tls === undefined
-      ? createServer(http, handler)
-      : createTlsServer(
-          { ...http, ...options.tls, ALPNProtocols: ["h2", "http/1.1"], handshakeTimeout: TLS_HANDSHAKE_TIMEOUT_MS },
-          handler,
-        );
+    options.tls === undefined ? createServer(http, handler) : createTlsServer(tlsOptions(options.tls, http), handler);
+  if (options.tls !== undefined) server.on("tlsClientError", createHandshakeLog(options.log));
   server.maxHeadersCount = limits.maxHeaders;
+  // Node closes the connection without an answer otherwise.
+  server.on("connect", (_, socket) => socket.end(NO_PROXY));
   return server;
+}
+
+const NO_PROXY = "HTTP/1.1 405 Method Not Allowed\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+function tlsOptions<Http>(material: TlsMaterial, http: Http) {
+  return {
+    ...http,
+    ...secureContextOptions(material),
+    requestCert: material.clientCa !== undefined,
+    rejectUnauthorized: true,
+    ALPNProtocols: ["h2", "http/1.1"],
+    handshakeTimeout: TLS_HANDSHAKE_TIMEOUT_MS,
+  };
 }
 
 /** Puts a switch before the listener with which the HTTP/1.1 server takes connections. */
