@@ -106,6 +106,19 @@ export class AdmissionQueue {
     }
   }
 
+  /** Calls may have begun to wait when others were served faster: those that would wait far too long now are refused. */
+  refuseHopeless(): void {
+    const { waitingOfClient, waitMaxMs } = this.#limits;
+    const least = Math.max(1, waitingOfClient);
+    for (const calls of [...this.#waiting.values()]) {
+      const hopeless = [...calls].slice(least).filter((_, i) => this.#expectedWait(least + i) > 2 * waitMaxMs);
+      for (const applicant of hopeless) {
+        this.#forget(applicant);
+        applicant.refuse(this.#expectedWait(calls.size));
+      }
+    }
+  }
+
   #hasSeat(client: string): boolean {
     return this.#taken < this.#limits.seats && (this.#seated.get(client) ?? 0) < this.#seatsOfClient;
   }

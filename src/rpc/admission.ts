@@ -1,4 +1,3 @@
-import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { DescMethod } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel as Idempotency } from "@bufbuild/protobuf/wkt";
 import type { Log } from "../log.ts";
@@ -41,7 +40,8 @@ export interface Admission {
 
 const TICK_MS = 100;
 const REPORT_MS = 1_000;
-const LOOP_DELAY_RESOLUTION_MS = 10;
+/** How much of the event loop's lag is still believed a tick later. */
+const LAG_KEPT = 0.5;
 
 /** Opens the queues. While calls are refused, a log line a second says how many. */
 export function createAdmission(limits: AdmissionLimits, log: Log): Admission {
@@ -49,23 +49,26 @@ export function createAdmission(limits: AdmissionLimits, log: Log): Admission {
     Object.entries(limits.seats).map(([kind, seats]) => [kind, new AdmissionQueue({ ...limits, seats })]),
   ) as Record<CallKind, AdmissionQueue>;
   const pace = new RefusalPace(limits);
-  const loopDelay = monitorEventLoopDelay({ resolution: LOOP_DELAY_RESOLUTION_MS });
   const refused: Partial<Record<CallKind, number>> = {};
   let lagMs = 0;
+  let tickedAt = 0;
   let reportedAt = Number.NEGATIVE_INFINITY;
   let ticks: NodeJS.Timeout | undefined;
 
   const tick = () => {
-    lagMs = readDelay(loopDelay);
+    const now = performance.now();
+    lagMs = Math.max(now - tickedAt - TICK_MS, lagMs * LAG_KEPT);
+    tickedAt = now;
     const kinds = Object.values(queues);
-    for (const queue of kinds) queue.freeSlowSeats();
+    for (const queue of kinds) {
+      queue.freeSlowSeats();
+      queue.refuseHopeless();
+    }
     const waiting = kinds.reduce((sum, queue) => sum + queue.waitingCount, 0);
     if (waiting === 0) {
       clearInterval(ticks);
       ticks = undefined;
-      loopDelay.disable();
     }
-    const now = performance.now();
     if (Object.keys(refused).length === 0 || (now - reportedAt < REPORT_MS && waiting > 0)) return;
     reportedAt = now;
     const loopDelayMs = Math.round(lagMs);
@@ -77,8 +80,7 @@ export function createAdmission(limits: AdmissionLimits, log: Log): Admission {
   };
   const startTicks = () => {
     lagMs = 0;
-    loopDelay.enable();
-    loopDelay.reset();
+    tickedAt = performance.now();
     ticks = setInterval(tick, TICK_MS);
     ticks.unref();
   };
@@ -105,13 +107,6 @@ export function createAdmission(limits: AdmissionLimits, log: Log): Admission {
     },
     sendRefusal: (client, deadline, refuse) => pace.send(client, deadline, refuse),
   };
-}
-
-/** The mean since the last time, without the time for which the histogram sleeps by itself. */
-function readDelay(histogram: ReturnType<typeof monitorEventLoopDelay>): number {
-  const meanMs = histogram.count === 0 ? 0 : histogram.mean / 1e6;
-  histogram.reset();
-  return Math.max(0, meanMs - LOOP_DELAY_RESOLUTION_MS);
 }
 
 const SEARCHES: ReadonlySet<string> = new Set(["QueryVectors", "BatchQueryVectors", "MeasureRecall"]);
