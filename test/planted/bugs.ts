@@ -263,6 +263,13 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     test: { file: "test/rpc/admission.test.ts", name: "has its turn after the first of every other client" },
   },
   {
+    name: "who repeats refused calls at once is told at once",
+    file: "src/rpc/refusal-pace.ts",
+    search: "if (credit.left < 1) return false;",
+    replace: "",
+    test: { file: "test/rpc/admission.test.ts", name: "comes late, and those of other clients at once" },
+  },
+  {
     name: "a crash does not say what ran",
     file: "src/engine/embedded/crash-notes.ts",
     search: "  addon.keepCrashNotes(slots);\n",
