@@ -86,7 +86,7 @@ function requestsWith([field, ...rest]: readonly DescField[]): { [name: string]:
 /** Values that are not the default one; of numbers a small and a large one, for fields that are served in part. */
 function samplesOf(field: DescField): JsonValue[] {
   if (field.fieldKind === "map") return [{ a: "b" }];
-  if (field.message) return [{}];
+  if (field.message) return [field.message.typeName === "google.protobuf.Timestamp" ? "2000-01-01T00:00:00Z" : {}];
   if (field.enum) return [1];
   switch (field.scalar) {
     case ScalarType.STRING:

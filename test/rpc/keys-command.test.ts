@@ -1,0 +1,179 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { test } from "node:test";
+import { Code } from "@connectrpc/connect";
+import { createClients, PROTOCOLS } from "../support/protocols.ts";
+import { failureOf } from "../support/resources.ts";
+import { ServerProcess, startServer } from "../support/server.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+
+const main = resolve(import.meta.dirname, "../../src/main.ts");
+
+interface Ended {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs quiver keys as a user does; the exit code, and what it printed. */
+function keys(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ended> {
+  return new Promise((done) => {
+    execFile(process.execPath, [main, "keys", ...args], { env: { ...process.env, ...env } }, (error, out, err) =>
+      done({ code: Number(error?.code ?? 0), out, err }),
+    );
+  });
+}
+
+/** What a command that must succeed printed: the api key and its id. */
+async function issued(args: readonly string[], env?: Readonly<Record<string, string>>) {
+  const { code, out, err } = await keys(args, env);
+  assert.equal(code, 0, err);
+  const [, id = ""] = /^qk_(QK[A-Z2-7]{18})_[A-Za-z0-9]{40}\n$/.exec(out) ?? assert.fail(out);
+  assert.equal(err.includes(out.trim()), false, "the api key is on standard error, too");
+  return { apiKey: out.trim(), id, err };
+}
+
+const clientsOf = (url: string, apiKey: string) => {
+  const clients = createClients((PROTOCOLS.gRPC as NonNullable<typeof PROTOCOLS.gRPC>)(url));
+  return { list: () => clients.buckets.listVectorBuckets({}, { headers: { "api-key": apiKey } }) };
+};
+
+test("the first access key is created before the first start, and the server knows it", async (t) => {
+  const data = join(temporaryDirectory(), "data");
+  const first = await keys(["create", "--role", "read-only", "--data", data]);
+  assert.deepEqual([first.code, first.out], [1, ""]);
+  assert.match(first.err, /^quiver: The first access key must be of the role admin/);
+  const { apiKey, err } = await issued(["create", "--role", "admin", "--name", "it is me", "--data", data]);
+  assert.match(err, /^QK\S+ {2}admin {2}everywhere {2}never expires {2}not used yet {2}"it is me"\n/);
+  const server = await ServerProcess.start(data);
+  t.after(() => server.kill());
+  await clientsOf(server.url, apiKey).list();
+  await failureOf(clientsOf(server.url, `${apiKey}a`).list(), Code.Unauthenticated, "CREDENTIALS_INVALID");
+  const locked = await keys(["list", "--data", data]);
+  assert.deepEqual([locked.code, locked.out], [3, ""]);
+  assert.match(locked.err, /^quiver: .*a server uses it: call it with --url instead\n$/);
+});
+
+test("access keys of a running server are created, listed, rotated and deleted, with an api key from file or environment", async (t) => {
+  const { url } = await startServer(t);
+  const boss = await issued(["create", "--role", "admin", "--url", url]);
+  const file = join(temporaryDirectory(), "api-key");
+  writeFileSync(file, `${boss.apiKey}\n`);
+  const fromFile = ["--url", url, "--api-key-file", file];
+  const scope = ["--bucket", "a*", "--index", "i", "--namespace", ""];
+  const reader = await issued(["create", "--role", "read-only", ...scope, "--expires", "30d", ...fromFile]);
+  assert.match(reader.err, /^QK\S+ {2}read-only {2}a\*\/i\/__default__ {2}expires 20\S+Z {2}not used yet\n/);
+  await clientsOf(url, reader.apiKey).list();
+
+  const env = { QUIVER_API_KEY: boss.apiKey };
+  const rotated = await issued(["rotate", reader.id, "--overlap", "1h", "--url", url], env);
+  assert.equal(rotated.id, reader.id);
+  assert.match(rotated.err, / old secret until 20\S+Z\n/);
+  for (const { apiKey } of [reader, rotated]) await clientsOf(url, apiKey).list();
+  const last = await issued(["rotate", reader.id, "--url", url], env);
+  await failureOf(clientsOf(url, rotated.apiKey).list(), Code.Unauthenticated, "CREDENTIALS_INVALID");
+  await clientsOf(url, last.apiKey).list();
+
+  const listed = await keys(["list", "--url", url], env);
+  const ids = listed.out.split("\n").map((line) => line.split(" ")[0]);
+  assert.deepEqual(ids, [...[boss.id, reader.id].toSorted(), ""]);
+  const json = await keys(["list", "--json", "--url", url], env);
+  const { accessKeys } = JSON.parse(json.out) as { accessKeys: { accessKeyId: string; role: string }[] };
+  assert.deepEqual(
+    accessKeys.map(({ accessKeyId, role }) => `${accessKeyId} ${role}`),
+    [`${boss.id} ACCESS_ROLE_ADMIN`, `${reader.id} ACCESS_ROLE_READ_ONLY`].toSorted(),
+  );
+
+  const deleted = await keys(["delete", reader.id, ...fromFile]);
+  assert.deepEqual(deleted, { code: 0, out: "", err: `Deleted ${reader.id}\n` });
+  await failureOf(clientsOf(url, last.apiKey).list(), Code.Unauthenticated, "CREDENTIALS_INVALID");
+  const refused = await keys(["delete", boss.id, ...fromFile]);
+  assert.deepEqual([refused.code, refused.out], [1, ""]);
+  assert.match(refused.err, /^quiver: .*the last one of the role admin/);
+  const without = await keys(["list", "--url", url]);
+  assert.deepEqual([without.code, without.out], [1, ""]);
+  assert.match(without.err, /^quiver: The call brings no credentials/);
+});
+
+test("lost access keys are replaced, and all of them deleted, while the server does not run", async () => {
+  const data = temporaryDirectory();
+  const lost = await issued(["create", "--role", "admin", "--data", data]);
+  const writer = await issued(["create", "--role", "read-write", "--data", data]);
+  const one = await keys(["delete", lost.id, "--data", data]);
+  assert.equal(one.code, 0, one.err);
+  assert.match(one.err, /No administrator that never expires is left/);
+  const found = await issued(["create", "--role", "admin", "--data", data]);
+  const back = await issued(["rotate", found.id, "--data", data]);
+  assert.equal(back.id, found.id);
+  for (const { id } of [found, writer]) assert.equal((await keys(["delete", id, "--data", data])).code, 0);
+  const { accessKeys } = JSON.parse((await keys(["list", "--json", "--data", data])).out) as { accessKeys: unknown[] };
+  assert.deepEqual(accessKeys, []);
+  const again = await issued(["create", "--role", "admin", "--data", data]);
+  const end = await keys(["delete", again.id, "--data", data]);
+  assert.match(end.err, /No access key is left: a server on these data lets everybody in/);
+});
+
+test("an access key that signs needs the secrets key, also where no server runs", async () => {
+  const data = temporaryDirectory();
+  const file = join(temporaryDirectory(), "secrets-key");
+  writeFileSync(file, randomBytes(32).toString("base64"));
+  const signing = ["create", "--role", "admin", "--allow-signing", "--data", data];
+  const refused = await keys(signing);
+  assert.deepEqual([refused.code, refused.out], [1, ""]);
+  assert.match(refused.err, /^quiver: The server has no secrets key/);
+  const made = await keys([...signing, "--secrets-key-file", file, "--json"]);
+  assert.equal(made.code, 0, made.err);
+  const answer = JSON.parse(made.out) as {
+    accessKey: { allowSigning: boolean };
+    secretAccessKey: string;
+    apiKey: string;
+  };
+  assert.equal(answer.accessKey.allowSigning, true);
+  assert.ok(answer.apiKey.endsWith(`_${answer.secretAccessKey}`));
+  const listed = await keys(["list", "--data", data], { QUIVER_SECRETS_KEY_FILE: file });
+  assert.match(listed.out, / {2}signs\n$/);
+  const wrong = await keys(["list", "--data", data], { QUIVER_SECRETS_KEY: randomBytes(32).toString("hex") });
+  assert.deepEqual([wrong.code, wrong.out], [2, ""]);
+  assert.match(wrong.err, /QUIVER_SECRETS_KEY/);
+});
+
+test("wrong calls are one sentence, show no api key, and make nothing", async () => {
+  const directory = temporaryDirectory();
+  const none = join(directory, "none");
+  const empty = join(temporaryDirectory(), "empty");
+  writeFileSync(empty, "two words");
+  const calls: [string[], RegExp][] = [
+    [[], /What shall be done/],
+    [["make"], /What shall be done/],
+    [["create"], /--role must be one of read-only, read-write, admin\n/],
+    [["create", "--role", "root"], /--role must be one of .*, got "root"/],
+    [["create", "--role", "admin", "--expires", "soon", "--data", none], /--expires must be a time such as/],
+    [["create", "--role", "admin", "--expires", "0d", "--data", none], /--expires must be a time such as/],
+    [["create", "--role", "admin", "--api-key", "x"], /--help lists/],
+    [["create", "--role", "admin", "me"], /--help lists/],
+    [["create", "--role", "admin", "--data", none, "--url", "http://127.0.0.1:1"], /not both/],
+    [["create", "--role", "admin", "--secrets-key-file", empty], /goes with --data/],
+    [["rotate"], /Which access key/],
+    [["rotate", "QK", "--overlap", "1w"], /--overlap must be a time/],
+    [["delete", "", "--data", none], /Which access key/],
+    [["delete", "QK", "--data", none], /There are no data/],
+    [["list", "--data", directory], /There are no data/],
+    [["list", "--api-key-file", none], /Cannot read --api-key-file/],
+    [["list", "--api-key-file", empty], /must hold one api key and nothing else/],
+    [["list", "--url", "http://127.0.0.1:1"], /No Quiver server answers/],
+  ];
+  const ended = await Promise.all(calls.map(([args]) => keys(args)));
+  for (const [i, { code, out, err }] of ended.entries()) {
+    const [args, message] = calls[i] as (typeof calls)[number];
+    assert.deepEqual([code, out], [2, ""], `${args}: ${err}`);
+    assert.match(err, message);
+    assert.equal(err.trimEnd().split("\n").length, 1, err);
+  }
+  assert.deepEqual([existsSync(none), readdirSync(directory)], [false, []]);
+  const odd = await keys(["list"], { QUIVER_API_KEY: "secret\u00fc" });
+  assert.equal(odd.code, 2);
+  assert.equal(odd.err.includes("secret\u00fc"), false);
+});
