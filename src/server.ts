@@ -105,6 +105,7 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
   const answerRoute = createRoutes({
     name: "Quiver",
     version: VERSION,
+    securesBrowsers: tls !== undefined && !isLoopback(config.host),
     refuse: (request) => {
       const error = refuse(request);
       return error && plainRefusal(error);

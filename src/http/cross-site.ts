@@ -35,7 +35,8 @@ export function createCrossSiteCheck({ isOpen, scheme, corsOrigins }: CrossSiteO
       if (name !== undefined && !isLoopbackAuthority(`${name}`)) return hostRefused(`${name}`);
     }
     if (origin === undefined) return OWN_SITE.has(site) || allows("*") ? undefined : originRefused(`${site}`);
-    return allows(origin) || origin === originOf(`${scheme}://${host}`) ? undefined : originRefused(origin);
+    const isOwn = host !== undefined && origin === originOf(`${scheme}://${host}`);
+    return isOwn || allows(origin) ? undefined : originRefused(origin);
   };
 }
 

@@ -14,6 +14,8 @@ export interface RoutesOptions {
   version: string;
   /** What this request may know of it. */
   readiness(request: HttpRequest): Readiness;
+  /** Whether browsers are told to use this host over TLS only, at every port. Default: they are not. */
+  securesBrowsers?: boolean;
   /** Why a request is refused, whatever its path but /livez. Default: none is. */
   refuse?(request: HttpRequest): RouteRefusal | undefined;
 }
@@ -44,6 +46,8 @@ export function createRoutes(options: RoutesOptions): HttpHandler {
   ]);
 
   return (request, response) => {
+    for (const [name, value] of FOR_BROWSERS) response.setHeader(name, value);
+    if (options.securesBrowsers) response.setHeader("strict-transport-security", "max-age=31536000");
     const path = pathOf(request);
     const refusal = path === ALWAYS_ANSWERED ? undefined : options.refuse?.(request);
     if (refusal !== undefined) return sendJson(request, response, refusal.status, refusal.body);
@@ -67,6 +71,15 @@ export function pathOf(request: HttpRequest): string {
   return (request.url ?? "").split("?", 1)[0] ?? "";
 }
 
+/** No page is served: nothing may run in what a browser shows of an answer, put it into a frame, or keep it. */
+const FOR_BROWSERS = [
+  ["cache-control", "no-store"],
+  ["content-security-policy", "default-src 'none'; frame-ancestors 'none'"],
+  ["referrer-policy", "no-referrer"],
+  ["x-content-type-options", "nosniff"],
+  ["x-frame-options", "DENY"],
+] as const;
+
 /** Sends a JSON body; the body is left out for HEAD. */
 export function sendJson(request: HttpRequest, response: HttpResponse, status: number, body: unknown): void {
   send(request, response, status, "application/json", `${JSON.stringify(body)}\n`);
@@ -76,8 +89,6 @@ function send(request: HttpRequest, response: HttpResponse, status: number, type
   response.statusCode = status;
   response.setHeader("content-type", type);
   response.setHeader("content-length", Buffer.byteLength(body));
-  response.setHeader("cache-control", "no-store");
-  response.setHeader("x-content-type-options", "nosniff");
   response.end(request.method === "HEAD" ? "" : body);
 }
 
