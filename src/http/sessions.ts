@@ -2,11 +2,13 @@ import {
   constants,
   createServer,
   type Http2Session,
+  type IncomingHttpHeaders,
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
 import type { Socket } from "node:net";
 import type { Log } from "../log.ts";
+import { AddressPace } from "./address-pace.ts";
 import type { PortLimits } from "./limits.ts";
 import type { HttpHandler, HttpRequest, TurnAway } from "./types.ts";
 
@@ -43,7 +45,6 @@ export function createSessions({ limits, handler, turnAway, log }: SessionsOptio
   const open = new Set<ServerHttp2Session>();
   const sockets = new Set<Socket>();
   const receiving = new Map<HttpRequest, number>();
-  const buckets = new WeakMap<Http2Session, () => boolean>();
   /** How many streams of a session are being served. */
   const served = new Map<Http2Session, number>();
 
@@ -62,8 +63,10 @@ export function createSessions({ limits, handler, turnAway, log }: SessionsOptio
     streamResetRate: limits.resetsPerSecond * 10,
   });
 
+  const pace = new AddressPace(limits);
+
   const countReset = (session: Http2Session | undefined) => {
-    if (session === undefined || session.destroyed || buckets.get(session)?.() !== false) return;
+    if (session === undefined || session.destroyed || pace.countReset(session.socket.remoteAddress ?? "")) return;
     log.warn({ peer: session.socket.remoteAddress }, "HTTP/2 connection is closed: it resets too many calls");
     session.destroy(new Error("Too many calls were reset"), constants.NGHTTP2_ENHANCE_YOUR_CALM);
   };
@@ -93,14 +96,24 @@ export function createSessions({ limits, handler, turnAway, log }: SessionsOptio
   });
   const makeRequest = server.listeners("stream") as ((...args: unknown[]) => void)[];
   server.removeAllListeners("stream");
-  server.on("stream", (stream, headers, ...rest) => {
-    // Of the many that are turned away under overload no account is kept: each is answered within seconds.
-    if (turnAway?.(stream, headers)) {
-      stream.on("error", ignoreError);
+  const serve = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, ...rest: unknown[]) => {
+    if (stream.closed || stream.destroyed) {
+      countReset(stream.session);
       return;
     }
+    // Of the many that are turned away under overload no account is kept: each is answered within seconds.
+    if (turnAway?.(stream, headers)) {
+      pace.countRefusal(stream.session?.socket.remoteAddress ?? "");
+      return;
+    }
+    stream.off("error", ignoreError);
     countServed(stream);
     for (const make of makeRequest) make.call(server, stream, headers, ...rest);
+  };
+  server.on("stream", (stream, headers, ...rest) => {
+    stream.on("error", ignoreError);
+    // Once all that has come is read: what its client has reset by then costs next to nothing.
+    setImmediate(serve, stream, headers, ...rest);
   });
   server.on("session", (session) => {
     open.add(session);
@@ -109,7 +122,6 @@ export function createSessions({ limits, handler, turnAway, log }: SessionsOptio
     session.setTimeout(limits.idleTimeoutMs, () => {
       if (!served.has(session)) session.close();
     });
-    buckets.set(session, createResetBucket(limits));
   });
   server.on("sessionError", (error) => log.debug({ err: error }, "HTTP/2 connection failed"));
 
@@ -128,10 +140,12 @@ export function createSessions({ limits, handler, turnAway, log }: SessionsOptio
       sockets.add(socket);
       socket.once("close", () => sockets.delete(socket));
       destroyWhenHalfClosed(socket);
+      pace.add(socket);
       server.emit("connection", socket);
     },
     announceClose() {
-      for (const session of open) if (!session.closed) session.goaway(constants.NGHTTP2_NO_ERROR, STREAM_ID_MAX);
+      for (const session of open)
+        if (!session.closed && !session.destroyed) session.goaway(constants.NGHTTP2_NO_ERROR, STREAM_ID_MAX);
     },
     close() {
       for (const session of open) session.close();
@@ -150,21 +164,6 @@ function destroyWhenHalfClosed(socket: Socket): void {
     const timer = setTimeout(() => socket.destroy(), HALF_CLOSED_MS);
     socket.once("close", () => clearTimeout(timer));
   });
-}
-
-/**
- * Opening streams and resetting them at once costs a client nothing and the server a call each, and it gets around
- * maxConcurrentStreams. A token bucket per connection bounds it; false when it is empty.
- */
-function createResetBucket({ resetBurst, resetsPerSecond }: PortLimits): () => boolean {
-  let tokens = resetBurst;
-  let refilledAt = performance.now();
-  return () => {
-    const now = performance.now();
-    tokens = Math.min(resetBurst, tokens + ((now - refilledAt) / 1_000) * resetsPerSecond) - 1;
-    refilledAt = now;
-    return tokens >= 0;
-  };
 }
 
 function ignoreError(): void {}

@@ -1,19 +1,30 @@
 import { connect } from "node:net";
+import {
+  CONTINUATION,
+  DATA,
+  END_HEADERS,
+  END_STREAM,
+  frame,
+  GOAWAY,
+  HEADERS,
+  literal,
+  PING,
+  PREFACE,
+  PRIORITY,
+  PUSH_PROMISE,
+  RST_STREAM,
+  SETTINGS,
+  u32,
+  WINDOW_UPDATE,
+} from "../support/http2-frames.ts";
 import type { Random } from "../support/random.ts";
 import { mutateBytes } from "./fuzz-bytes.ts";
 import { BOUND_MS, type FuzzBatch } from "./fuzz-report.ts";
 import type { FuzzRequest, RequestSource } from "./fuzz-requests.ts";
 
-const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 const REQUESTS = 10;
 /** A server that sends nothing for so long has nothing more to say. */
 const QUIET_MS = 100;
-const [DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION] = [
-  0, 1, 2, 3, 4, 5, 6, 7, 8, 9,
-];
-const END_STREAM = 1;
-const END_HEADERS = 4;
-
 /** Sends frames of HTTP/2 by hand on a connection of their own, some of them as no client would. */
 export async function fuzzFrames(
   port: number,
@@ -129,40 +140,6 @@ function strangeFrame(stream: number, random: Random): Buffer {
     default:
       return frame(HEADERS, random.below(256), on, randomBytes(random.below(200), random));
   }
-}
-
-/** length u24 | type u8 | flags u8 | stream u32 | payload */
-function frame(type: number, flags: number, stream: number, payload: Uint8Array): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(payload.length, 0, 3);
-  head[3] = type;
-  head[4] = flags;
-  head.writeUInt32BE(stream, 5);
-  return Buffer.concat([head, payload]);
-}
-
-/** A header field as HPACK writes it without its tables (RFC 7541, 6.2.2). */
-function literal(name: string, value: string): Buffer {
-  return Buffer.concat([Buffer.of(0), text(name), text(value)]);
-}
-
-function text(value: string): Buffer {
-  const bytes = Buffer.from(value, "latin1");
-  const length: number[] = [];
-  let rest = bytes.length;
-  if (rest < 127) length.push(rest);
-  else {
-    length.push(127);
-    for (rest -= 127; rest >= 128; rest >>= 7) length.push((rest & 127) | 128);
-    length.push(rest);
-  }
-  return Buffer.concat([Buffer.from(length), bytes]);
-}
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value);
-  return bytes;
 }
 
 function randomBytes(length: number, random: Random): Buffer {
