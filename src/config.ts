@@ -32,6 +32,8 @@ export interface Config {
   /** Origins whose pages may call this server, such as "https://app.example"; "*" for all. Empty: none. */
   readonly corsOrigins: readonly string[];
   readonly logLevel: LogLevel;
+  /** File that keeps who did what; undefined: none does. */
+  readonly auditLog: string | undefined;
   /** Region and account that stand in ARNs. */
   readonly region: string;
   readonly account: string;
@@ -177,6 +179,13 @@ export const OPTIONS: { readonly [Key in keyof Config]: Option<Config[Key]> } = 
       return level;
     },
     help: "Least severe log lines that are written",
+  },
+  auditLog: {
+    flag: "audit-log",
+    environment: "QUIVER_AUDIT_LOG",
+    default: undefined,
+    parse: nonEmpty,
+    help: "File to which every call is appended: who, what, on what, outcome; none unless given",
   },
   region: {
     flag: "region",

@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import { assertMayListen } from "./assert-may-listen.ts";
+import { openAuditLog } from "./audit-log.ts";
 import type { Config } from "./config.ts";
 import { openCrashNotes } from "./engine/embedded/crash-notes.ts";
 import { openEmbeddedEngine } from "./engine/embedded/embedded-engine.ts";
@@ -57,6 +58,7 @@ export interface ServerParts {
 export async function buildServer(config: Config, log: Log, parts: ServerParts = {}): Promise<Server> {
   const tls = await readTls(config, log);
   const secretsKey = readSecretsKey(config.secretsKeyFile, process.env);
+  const audit = config.auditLog === undefined ? undefined : openAuditLog(resolve(config.auditLog));
   const memory = new ProcessMemory(config.memoryLimit > 0 ? config.memoryLimit : defaultMemoryLimit());
   const engine = await openEngine(config, memory, log);
   const shutdown = new AbortController();
@@ -99,6 +101,7 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
     limits: callMemory(memory.limit),
     hasRoomFor: (bytes) => memory.hasRoomFor(bytes),
     takeMemory: (bytes) => memory.take(bytes),
+    audit,
     identify: (apiKey, origin) => service.callers.identify(apiKey, origin),
     ...parts,
   });
@@ -147,6 +150,7 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
       service.queries.close();
       const closed = engine.close({ withinMs: left(SAVED_MS) });
       const isClosed = await isDoneWithin(closed, left(CLOSED_MS));
+      audit?.close();
       if (!isClosed) log.warn("The server ends without closing the store: the time to do so is over");
     },
   };

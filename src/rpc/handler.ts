@@ -17,6 +17,7 @@ import {
   universalResponseToNodeResponse,
 } from "@connectrpc/connect-node";
 import { Health } from "../../gen/grpc/health/v1/health_pb.ts";
+import type { AuditLog } from "../audit-log.ts";
 import { QuiverError, shuttingDown } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Caller } from "../service/access/caller.ts";
@@ -73,6 +74,8 @@ export const DEFAULT_RPC_LIMITS: Readonly<RpcLimits> = Object.freeze({
 export interface RpcHandlerOptions {
   services: readonly RpcService[];
   log: Log;
+  /** Keeps who did what. Default: nothing does. */
+  audit?: AuditLog | undefined;
   limits?: Partial<RpcLimits>;
   /** How many calls are served at a time, and how many wait. */
   admission?: Partial<AdmissionLimits>;
@@ -233,6 +236,7 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
       const cut = () => end(shuttingDown());
       const revoke = () => end(caller.signal.reason as QuiverError);
       const note = (place: string) => {
+        call.place = place;
         if (!isOver) endNote = noteCall(`${method} ${place} ${requestId}`);
       };
       response.once("close", () => {
@@ -254,6 +258,7 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
         answer,
         refusal,
         ticket,
+        place: "-",
         note,
         cut() {},
       };
@@ -356,7 +361,7 @@ interface Routes {
 function createRoutes(options: RpcHandlerOptions, limits: RpcLimits): Routes {
   const requestGate = async (context: HandlerContext) => {
     const call = context.values.get(callKey);
-    followCall(context, call, options.log);
+    followCall(context, call, options);
     try {
       if (call.refusal !== undefined) throw call.refusal;
     } catch (error) {
