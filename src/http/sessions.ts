@@ -2,7 +2,6 @@ import {
   constants,
   createServer,
   type Http2Session,
-  type IncomingHttpHeaders,
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
@@ -92,28 +91,22 @@ export function createSessions({ limits, handler, turnAway, log }: SessionsOptio
       receiving.delete(request);
       if (!response.writableEnded && request.stream.rstCode !== constants.NGHTTP2_NO_ERROR) countReset(session);
     });
-    handler(request, response);
+    // Once all that has come is read: a call that its client has reset by then costs next to nothing.
+    setImmediate(() => {
+      if (!request.stream.closed) handler(request, response);
+    });
   });
   const makeRequest = server.listeners("stream") as ((...args: unknown[]) => void)[];
   server.removeAllListeners("stream");
-  const serve = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, ...rest: unknown[]) => {
-    if (stream.closed || stream.destroyed) {
-      countReset(stream.session);
-      return;
-    }
+  server.on("stream", (stream, headers, ...rest) => {
     // Of the many that are turned away under overload no account is kept: each is answered within seconds.
     if (turnAway?.(stream, headers)) {
+      stream.on("error", ignoreError);
       pace.countRefusal(stream.session?.socket.remoteAddress ?? "");
       return;
     }
-    stream.off("error", ignoreError);
     countServed(stream);
     for (const make of makeRequest) make.call(server, stream, headers, ...rest);
-  };
-  server.on("stream", (stream, headers, ...rest) => {
-    stream.on("error", ignoreError);
-    // Once all that has come is read: what its client has reset by then costs next to nothing.
-    setImmediate(serve, stream, headers, ...rest);
   });
   server.on("session", (session) => {
     open.add(session);
