@@ -53,9 +53,12 @@ const SELDOM: Readonly<Record<string, number>> = { CreateBackup: 0.0005, VerifyS
 /** Makes requests for every method of some services, about a third of them well formed. */
 export class RequestSource {
   readonly #methods: readonly DescMethod[];
+  readonly #credentials: readonly [string, string][];
 
-  constructor(services: readonly DescService[]) {
+  /** `apiKey`: what the requests bring, for a server that has access keys. */
+  constructor(services: readonly DescService[], apiKey?: string) {
     this.#methods = services.flatMap(({ methods }) => methods);
+    this.#credentials = apiKey === undefined ? [] : [["authorization", `Bearer ${apiKey}`]];
   }
 
   get methods(): readonly DescMethod[] {
@@ -70,13 +73,13 @@ export class RequestSource {
     const messages = Array.from({ length: method.methodKind.startsWith("server") ? 1 : countOf(method, random) }, () =>
       messageOf(method, format, plan, random),
     );
-    const headers = new Map([["content-type", format.contentType], format.timeoutHeader]);
+    const headers = new Map([["content-type", format.contentType], format.timeoutHeader, ...this.#credentials]);
     const body = bodyOf(messages, format, headers, random);
     if (plan > 0.85) mutateHeaders(headers, method, random);
     const path = `/${method.parent.typeName}/${method.name}`;
     const isGet = format === UNARY_FORMATS[0] && random.next() < 0.05;
     return isGet
-      ? { verb: "GET", path: queryOf(path, body, random), headers: [], body: new Uint8Array(0) }
+      ? { verb: "GET", path: queryOf(path, body, random), headers: this.#credentials, body: new Uint8Array(0) }
       : {
           verb: pickVerb(random),
           path: random.next() < 0.01 ? mutatePath(path, random) : path,

@@ -5,7 +5,9 @@ import { resolve } from "node:path";
 import { type TestContext, test } from "node:test";
 import { Worker } from "node:worker_threads";
 import type { DescService } from "@bufbuild/protobuf";
+import type { Interceptor } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
+import { AccessRole } from "../../gen/quiver/v1/admin_service_pb.ts";
 import { VectorService } from "../../gen/quiver/v1/vector_service_pb.ts";
 import { defineService } from "../../src/rpc/define-service.ts";
 import { type Clients, createClients } from "../support/protocols.ts";
@@ -47,10 +49,12 @@ test("malformed requests are refused, disturb nobody and leave nothing behind", 
   // Without a limit, JavaScript collects garbage when it likes, which says nothing of what stays.
   const server = await ServerProcess.start(temporaryDirectory(), ["--memory-limit", "384MiB"]);
   t.after(() => server.kill());
-  const clients = createClients(createConnectTransport({ baseUrl: server.url, httpVersion: "1.1" }));
+  // A request that is right by chance creates an access key, which closes an open server.
+  const apiKey = await closeServer(server.url);
+  const clients = clientsWith(server.url, apiKey);
   await fillGood(clients);
   const good = await readGood(clients);
-  const source = new RequestSource(await generatedServices());
+  const source = new RequestSource(await generatedServices(), apiKey);
   const target: Target = { url: server.url, source, seed, report: new FuzzReport(), batch: 0, boundMs: BOUND_MS };
   await fuzz(target, Math.min(WARM_UP, REQUESTS / 10), () => repair(clients));
   const monitor = new Monitor(t, server);
@@ -139,6 +143,20 @@ async function generatedServices(): Promise<DescService[]> {
   const root = resolve(import.meta.dirname, "../../gen");
   const files = readdirSync(root, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith("_pb.ts"));
   return servicesOf(await Promise.all(files.map((file) => import(resolve(root, file)) as Promise<object>)));
+}
+
+/** Creates the first access key; its api key. */
+async function closeServer(url: string): Promise<string> {
+  const { apiKey } = await clientsWith(url, "").admin.createAccessKey({ role: AccessRole.ADMIN });
+  return apiKey;
+}
+
+function clientsWith(baseUrl: string, apiKey: string): Clients {
+  const identify: Interceptor = (next) => (request) => {
+    if (apiKey !== "") request.header.set("api-key", apiKey);
+    return next(request);
+  };
+  return createClients(createConnectTransport({ baseUrl, httpVersion: "1.1", interceptors: [identify] }));
 }
 
 async function repair(clients: Clients): Promise<void> {

@@ -205,6 +205,10 @@ const POLICY: LimitRow[] = [
       const policy = JSON.stringify({ Version: "2012-10-17", Statement: Array(n).fill(statement) });
       return { vectorBucketName: index.vectorBucketName, policy };
     },
+    ...from(0, C.policyStatementsMax),
+    refused: [C.policyStatementsMax + 1],
+    field: "policy",
+  },
 ];
 
 const CREATION: LimitRow[] = [
