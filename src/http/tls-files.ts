@@ -154,7 +154,7 @@ function privateKeyOf({ key }: TlsMaterial, paths: TlsPaths): KeyObject {
   try {
     return createPrivateKey(key);
   } catch (cause) {
-    const isLocked = (cause as NodeJS.ErrnoException).code === "ERR_MISSING_PASSPHRASE";
+    const isLocked = `${key}`.includes("ENCRYPTED");
     throw invalid(
       `${nameOf("key", paths)} must hold a private key in PEM${isLocked ? " without a passphrase" : ""}`,
       cause,
