@@ -16,7 +16,7 @@ import { openTlsFiles, type TlsFiles } from "./http/tls-files.ts";
 import type { HttpRequest } from "./http/types.ts";
 import type { Log } from "./log.ts";
 import type { AdmissionLimits } from "./rpc/admission.ts";
-import { apiKeyOf } from "./rpc/api-key.ts";
+import { apiKeyOf } from "./rpc/api-key-header.ts";
 import { originOf } from "./rpc/client-address.ts";
 import { createRpcHandler } from "./rpc/handler.ts";
 import { createHealth } from "./rpc/health.ts";

@@ -26,7 +26,7 @@ import { LIMITS } from "../service/limits.ts";
 import { type AdmissionLimits, type CallKind, createAdmission, DEFAULT_ADMISSION_LIMITS, kindOf } from "./admission.ts";
 import { NO_TICKET, type Ticket } from "./admission-queue.ts";
 import { type AnswerMemory, countAnswer, createAnswerMemory, type TakeMemory } from "./answer-memory.ts";
-import { apiKeyOf } from "./api-key.ts";
+import { apiKeyOf } from "./api-key-header.ts";
 import { type Call, callKey, followCall, NO_LEASE } from "./call.ts";
 import { clientAddress, originOf } from "./client-address.ts";
 import { applyCors } from "./cors.ts";

@@ -192,3 +192,15 @@ test("access keys and their secrets outlive a crash; a wrong secrets key is a re
 async function drain(watch: AsyncIterator<unknown>): Promise<void> {
   while (!(await watch.next()).done);
 }
+
+test("who was let in without a key no longer is once there is one", async (t) => {
+  const server = await startServer(t);
+  const clients = clientsOf(server.url);
+  await createIndex(clients, "b", "i", { dimension: 2 });
+  const place = { vectorBucketName: "b", indexName: "i", namespace: "" };
+  const watch = clients.vectors.watchVectors(place)[Symbol.asyncIterator]();
+  await watch.next();
+  const ended = failureOf(watch.next(), Code.Unauthenticated, "CREDENTIALS_MISSING");
+  await clients.admin.createAccessKey({ role: AccessRole.ADMIN });
+  await ended;
+});

@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import type { AccessKeyRecord, AccessKeyStore, Page, PageOptions, StoredSecret } from "../../engine/engine.ts";
 import { invalidField, QuiverError, quote } from "../../errors.ts";
 import type { ServiceContext } from "../context.ts";
@@ -76,6 +77,7 @@ export class AccessKeys {
   readonly #secretsKey: SecretsKey | undefined;
   readonly #onError: AccessKeysOptions["onError"];
   readonly #keys = new Map<string, LiveKey>();
+  readonly #open = new AbortController();
   #isLoaded = false;
   #lastChange: Promise<unknown> = Promise.resolve();
 
@@ -94,11 +96,17 @@ export class AccessKeys {
       this.#keys.set(id, liveKeyOf(record));
     }
     this.#isLoaded = true;
+    setMaxListeners(0, this.#open.signal);
   }
 
   /** True: there are none, and everybody may do everything. False until they are loaded. */
   get isEmpty(): boolean {
     return this.#isLoaded && this.#keys.size === 0;
+  }
+
+  /** Aborted once there is a key: who was let in without one no longer is. */
+  get open(): AbortSignal {
+    return this.#open.signal;
   }
 
   /** Throws CREDENTIALS_INVALID, which does not tell why, after the same work for every api key. */
@@ -157,6 +165,7 @@ export class AccessKeys {
       await this.#store.put(record);
       const key = liveKeyOf(record);
       this.#keys.set(id, key);
+      this.#open.abort(new QuiverError("CREDENTIALS_MISSING", "The server has access keys now: call again with one"));
       return { accessKey: accessKeyOf(key), secret, apiKey: apiKeyOf(id, secret) };
     });
   }

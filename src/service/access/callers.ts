@@ -16,6 +16,8 @@ const NEVER = new AbortController().signal;
 /** The access keys of a server. */
 export interface KnownKeys {
   readonly isEmpty: boolean;
+  /** Aborted once there is one. */
+  readonly open: AbortSignal;
   /** Whose api key it is. Throws CREDENTIALS_INVALID. */
   authenticate(apiKey: string): Pick<Caller, "keyId" | "role" | "scopes" | "signal">;
 }
@@ -39,7 +41,7 @@ export class Callers {
   /** Throws CREDENTIALS_MISSING or CREDENTIALS_INVALID. */
   identify(apiKey: string | undefined, origin: Origin): Caller {
     if (this.isOpen) {
-      return { ...origin, keyId: undefined, role: "admin", scopes: [], signal: NEVER };
+      return { ...origin, keyId: undefined, role: "admin", scopes: [], signal: this.#keys.open };
     }
     if (apiKey === undefined) {
       const hint = 'send an access key as "authorization: Bearer <api key>"; `quiver keys create` makes one';
