@@ -48,4 +48,28 @@ test("a Connect-Web page in Chromium creates, puts, queries and deletes across o
     left: ["orange"],
   });
   assert.match(await visit(refusing.url), /^failed: .*Failed to fetch/);
+
+  // What needs no preflight reaches the server: it must see who asks, and do nothing.
+  const planted = { method: "POST", body: "{}", mode: "no-cors" } as const;
+  const probe = async (url: string) => {
+    const tab = await browser.newPage();
+    await tab.goto(`${origin}/#`);
+    const seen = new Promise<number[]>((resolve) => {
+      const statuses: number[] = [];
+      tab.on("response", (response) => {
+        if (response.url().startsWith(url) && statuses.push(response.status()) === 2) resolve(statuses);
+      });
+    });
+    await tab.evaluate(
+      async ([target, options]) => {
+        await fetch(`${target}/quiver.v1.BucketService/CreateVectorBucket`, options).catch(() => undefined);
+        await fetch(`${target}/readyz`, { mode: "no-cors" }).catch(() => undefined);
+      },
+      [url, planted] as const,
+    );
+    return seen;
+  };
+  assert.deepEqual(await probe(refusing.url), [403, 403]);
+  const unchecked = await startServer(t, ["--insecure", "true"]);
+  assert.deepEqual(await probe(unchecked.url), [415, 200]);
 });
