@@ -35,7 +35,7 @@ const TRANSPORTS: Readonly<Record<string, (baseUrl: string, nodeOptions: Connect
   "Connect over HTTP/1.1": (baseUrl, nodeOptions) =>
     createConnectTransport({ baseUrl, httpVersion: "1.1", nodeOptions }),
   "Connect over HTTP/2": (baseUrl, nodeOptions) =>
-    createConnectTransport({ baseUrl, httpVersion: "2", useBinaryFormat: false, nodeOptions }),
+    createConnectTransport({ baseUrl, httpVersion: "2", nodeOptions }),
 };
 
 async function until(what: string, isTrue: () => boolean | Promise<boolean>): Promise<void> {

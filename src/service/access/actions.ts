@@ -1,5 +1,7 @@
+import type { AccessKeyRecord } from "../../engine/engine.ts";
+
 /** What an access key allows, each role all of the one before. */
-export const ROLES = ["read-only", "read-write", "admin"] as const;
+export const ROLES = ["read-only", "read-write", "admin"] as const satisfies readonly AccessKeyRecord["role"][];
 export type Role = (typeof ROLES)[number];
 
 interface ActionRule {

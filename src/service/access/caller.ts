@@ -1,12 +1,8 @@
+import type { AccessKeyRecord } from "../../engine/engine.ts";
 import type { Role } from "./actions.ts";
 
 /** Where an access key works. `*` at the end of a name stands for any characters, also for none. */
-export interface AccessScope {
-  /** Absent: all. */
-  readonly bucket?: string;
-  readonly index?: string;
-  readonly namespace?: string;
-}
+export type AccessScope = AccessKeyRecord["scopes"][number];
 
 /** Who calls. */
 export interface Caller {
