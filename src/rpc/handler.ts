@@ -237,6 +237,7 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
       const revoke = () => end(caller.signal.reason as QuiverError);
       const note = (place: string) => {
         call.place = place;
+        endNote();
         if (!isOver) endNote = noteCall(`${method} ${place} ${requestId}`);
       };
       response.once("close", () => {

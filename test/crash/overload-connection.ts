@@ -30,6 +30,7 @@ interface Stream {
 export class LoadConnection {
   readonly #socket: Socket;
   readonly #streams = new Map<number, Stream>();
+  readonly #accepted = Promise.withResolvers<void>();
   #isCorked = false;
   #pending: Buffer = Buffer.alloc(0);
   #nextStream = 1;
@@ -41,12 +42,18 @@ export class LoadConnection {
     this.#socket.on("error", () => {});
     this.#socket.on("close", () => this.#failAll());
     this.#socket.on("data", (chunk) => this.#read(chunk));
+    this.#socket.once("data", () => this.#accepted.resolve());
     // No table for the headers of answers, which are not decoded; windows that no test fills.
     const settings = Buffer.from([0, 1, 0, 0, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff]);
     const window = Buffer.from([0x7f, 0xff, 0, 0]);
     this.#socket.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     this.#socket.write(frame(SETTINGS, 0, 0, settings));
     this.#socket.write(frame(8, 0, 0, window));
+  }
+
+  /** Resolves once the server has taken the connection, which it may let wait. */
+  get accepted(): Promise<void> {
+    return this.#accepted.promise;
   }
 
   get isFree(): boolean {

@@ -54,6 +54,9 @@ const KEY_DIGITS = 8;
 /** How often a call without an answer is waited for, in milliseconds after the end. */
 const TAIL_MS = 3_000;
 
+/** Sent before the result, once the server has taken all connections. */
+export const ACCEPTED = "accepted";
+
 process.on("message", (request: LoadRequest) => {
   run(request).then((result) => process.send?.(result));
 });
@@ -70,6 +73,7 @@ export function putKey(prefix: string, number: number): string {
 
 async function run(request: LoadRequest): Promise<LoadResult> {
   const load = new Load(request);
+  load.accepted.then(() => process.send?.(ACCEPTED));
   const before = readProcessorTime(request.serverPid);
   const startedAt = performance.now();
   const endAt = startedAt + request.seconds * 1_000;
@@ -144,6 +148,11 @@ class Load {
       this.#call(connection, this.waiting[at] ?? 0, after);
     }
     this.waiting.splice(0, at);
+  }
+
+  /** Resolves once the server has taken all connections. */
+  get accepted(): Promise<unknown> {
+    return Promise.all(this.#connections.map((connection) => connection.accepted));
   }
 
   finish(seconds: number, processors: ProcessorTime): LoadResult {
