@@ -72,7 +72,7 @@ async function fillHoldFree(t: TestContext, { disk, data, way, random, env = {} 
     await filler.putScrap(clients);
   } else if (way === "foreign") {
     for (let i = 5 + random.below(60); i >= 0; i--) await filler.put(clients);
-    await foreign.takeAll();
+    await foreign.takeAll(data);
   } else {
     // So few that there is room for writes again without what is foreign.
     const enough = 200 + random.below(600);
@@ -81,7 +81,7 @@ async function fillHoldFree(t: TestContext, { disk, data, way, random, env = {} 
       isFull = true;
     });
     await until(() => isFull || filler.stored.size >= enough);
-    await Promise.all([filling, foreign.takeAll()]);
+    await Promise.all([filling, foreign.takeAll(data)]);
   }
 
   const hold = async () => {

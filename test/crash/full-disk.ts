@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
-import { rmSync, statfsSync } from "node:fs";
+import { existsSync, rmSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
 import { DataType, DistanceMetric } from "../../gen/quiver/v1/resources_pb.ts";
 import { allocateFile } from "../../native/rocksdb.ts";
+import { HELD } from "../../src/engine/embedded/storage/held-reserve.ts";
 import type { Clients } from "../support/protocols.ts";
 
 /** Few large vectors: reading them all again costs little, and no graph has to be built. */
@@ -134,20 +135,24 @@ export class ForeignFile {
     this.#disk = disk;
   }
 
-  /** What the server frees afterwards is the server's again. */
-  async takeAll(): Promise<void> {
+  /** All but what the server of this data directory has held for the end, and gives back then. */
+  async takeAll(data: string): Promise<void> {
     const { blocks, bsize } = statfsSync(this.#disk);
     assert.ok(blocks * bsize <= SMALL_BYTES, `${this.#disk} is not mounted: this would fill another disk`);
-    const take = () => allocateFile(join(this.#disk, "foreign"), freeOf(this.#disk));
-    // Refused when the server has taken some of it meanwhile.
-    while (freeOf(this.#disk) > 0)
+    const isHeld = () => existsSync(join(data, HELD));
+    let wasHeld = isHeld();
+    while (freeOf(this.#disk) > 0 && (isHeld() || !wasHeld)) {
+      wasHeld ||= isHeld();
+      // Refused when the server has taken some of it meanwhile.
+      const taking = allocateFile(join(this.#disk, "foreign"), freeOf(this.#disk));
       if (
-        await take().then(
+        await taking.then(
           () => true,
           () => false,
         )
       )
         return;
+    }
   }
 
   remove(): void {

@@ -34,8 +34,7 @@ const TRANSPORTS: Readonly<Record<string, (baseUrl: string, nodeOptions: Connect
   gRPC: (baseUrl, nodeOptions) => createGrpcTransport({ baseUrl, nodeOptions }),
   "Connect over HTTP/1.1": (baseUrl, nodeOptions) =>
     createConnectTransport({ baseUrl, httpVersion: "1.1", nodeOptions }),
-  "Connect over HTTP/2": (baseUrl, nodeOptions) =>
-    createConnectTransport({ baseUrl, httpVersion: "2", nodeOptions }),
+  "Connect over HTTP/2": (baseUrl, nodeOptions) => createConnectTransport({ baseUrl, httpVersion: "2", nodeOptions }),
 };
 
 async function until(what: string, isTrue: () => boolean | Promise<boolean>): Promise<void> {
