@@ -1,7 +1,7 @@
 import type { DiskUse, Health, MemoryUse, Verification } from "../engine/engine.ts";
 import { VERSION } from "../version.ts";
 import type { Caller } from "./access/caller.ts";
-import { admitServer, type ServiceContext } from "./context.ts";
+import type { ServiceContext } from "./context.ts";
 import { type ArnScope, type IndexReference, resolveIndex } from "./names.ts";
 
 /** What runs here. */
@@ -33,7 +33,7 @@ export class Admin {
     caller: Caller,
     { signal, ...reference }: IndexReference & { readonly signal: AbortSignal },
   ): Promise<Verification> {
-    await admitServer(this.#context, { caller, action: "VerifyStorage" });
+    await this.#context.authorizer.authorize(caller, "VerifyStorage", {});
     const { vectorBucketName, indexName, indexArn } = reference;
     const isEmpty = vectorBucketName === "" && indexName === "" && indexArn === "";
     const ref = isEmpty ? undefined : resolveIndex(this.#context.scope, reference);
@@ -41,7 +41,7 @@ export class Admin {
   }
 
   async serverInfo(caller: Caller): Promise<ServerInfo> {
-    await admitServer(this.#context, { caller, action: "GetServerInfo" });
+    await this.#context.authorizer.authorize(caller, "GetServerInfo", {});
     const { engine: port, scope } = this.#context;
     const { name: engine, formatVersion, graphFormatVersion, lsn, health, memory, disk } = port;
     return {

@@ -1,7 +1,7 @@
 import type { Backup } from "../engine/engine.ts";
 import { invalidField } from "../errors.ts";
 import type { Caller } from "./access/caller.ts";
-import { admitServer, type ServiceContext } from "./context.ts";
+import type { ServiceContext } from "./context.ts";
 import { LIMITS } from "./limits.ts";
 import { listPage, type PageRequest, type PageResult } from "./listing.ts";
 
@@ -18,7 +18,7 @@ export class Backups {
     caller: Caller,
     { displayName, signal }: { readonly displayName: string; readonly signal: AbortSignal },
   ): Promise<Backup> {
-    await admitServer(this.#context, { caller, action: "CreateBackup" });
+    await this.#context.authorizer.authorize(caller, "CreateBackup", {});
     if (displayName.length > LIMITS.displayNameLengthMax) {
       throw invalidField(
         "display_name",
@@ -30,7 +30,7 @@ export class Backups {
 
   /** By identifier, which is the order of their creation. */
   async list(caller: Caller, request: PageRequest): Promise<PageResult<Backup>> {
-    await admitServer(this.#context, { caller, action: "ListBackups" });
+    await this.#context.authorizer.authorize(caller, "ListBackups", {});
     return listPage(
       ["backups"],
       request,
