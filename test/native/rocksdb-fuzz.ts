@@ -127,9 +127,18 @@ const functions: Readonly<Record<string, (args: unknown[]) => unknown>> = {
   release: (args) => (db.snapshot().release as Method).call(value(), ...args),
 };
 const called = new Set<string>();
+/** Each once, however few calls there are. */
+const first = [...Object.keys(functions), ...methods];
 
 function call(): unknown {
   const args = Array.from({ length: random.below(5) }, value);
+  const due = first.pop();
+  if (due !== undefined) {
+    called.add(due);
+    return functions[due]
+      ? functions[due](args)
+      : (prototype[due] as Method).call(due === "close" ? closed : db, ...args);
+  }
   const choice = random.next();
   if (choice < 0.1) {
     const name = random.pick(Object.keys(functions));
