@@ -1,17 +1,22 @@
 import { connect, type Socket } from "node:net";
+import {
+  DATA,
+  END_HEADERS,
+  END_STREAM,
+  frame,
+  GOAWAY,
+  HEADERS,
+  PING,
+  PREFACE,
+  RST_STREAM,
+  SETTINGS,
+  WINDOW_UPDATE,
+} from "../support/http2-frames.ts";
 
 /** How a call ended. `refused`: answered by headers alone, as errors are before a call is served. */
 export type End = "ok" | "refused" | "failed";
 
-const DATA = 0;
-const HEADERS = 1;
-const RST_STREAM = 3;
-const SETTINGS = 4;
-const PING = 6;
-const GOAWAY = 7;
-const END_STREAM = 1;
 const ACK = 1;
-const END_HEADERS = 4;
 const FRAME_HEADER_BYTES = 9;
 const STREAM_ID_AT = 5;
 /** What a server of Quiver takes at one time on one connection. */
@@ -46,9 +51,9 @@ export class LoadConnection {
     // No table for the headers of answers, which are not decoded; windows that no test fills.
     const settings = Buffer.from([0, 1, 0, 0, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff]);
     const window = Buffer.from([0x7f, 0xff, 0, 0]);
-    this.#socket.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    this.#socket.write(PREFACE);
     this.#socket.write(frame(SETTINGS, 0, 0, settings));
-    this.#socket.write(frame(8, 0, 0, window));
+    this.#socket.write(frame(WINDOW_UPDATE, 0, 0, window));
   }
 
   /** Resolves once the server has taken the connection, which it may let wait. */
@@ -160,13 +165,4 @@ export function grpcHeaders(url: URL, path: string, timeout: string): Buffer {
     ...[0x00, ...text("te"), ...text("trailers")],
     ...[0x00, ...text("grpc-timeout"), ...text(timeout)],
   ]);
-}
-
-function frame(type: number, flags: number, stream: number, payload: Uint8Array = Buffer.alloc(0)): Buffer {
-  const header = Buffer.alloc(FRAME_HEADER_BYTES);
-  header.writeUIntBE(payload.length, 0, 3);
-  header[3] = type;
-  header[4] = flags;
-  header.writeUInt32BE(stream, STREAM_ID_AT);
-  return Buffer.concat([header, payload]);
 }

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { after, before, suite, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
+import { peakOf } from "../support/peak-memory.ts";
 import { type Clients, createClients, PROTOCOLS } from "../support/protocols.ts";
 import { createIndex } from "../support/resources.ts";
 import { rounds } from "../support/rounds.ts";
@@ -86,9 +86,4 @@ async function callFor(seconds: number, { vectors }: Clients) {
     await setTimeout(PAUSE_MS);
   }
   return seen;
-}
-
-function peakOf({ pid }: ServerProcess): number {
-  const [, kib] = /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
-  return Number(kib) * 1024;
 }

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { resolve } from "node:path";
 import { suite, type TestContext, test } from "node:test";
@@ -10,6 +9,7 @@ import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
 import { AdminService, StorageState } from "../../gen/quiver/v1/admin_service_pb.ts";
 import { PutVectorsRequestSchema } from "../../gen/quiver/v1/vector_service_pb.ts";
+import { peakOf } from "../support/peak-memory.ts";
 import { type Clients, createClients, PROTOCOLS } from "../support/protocols.ts";
 import { Random } from "../support/random.ts";
 import { createIndex } from "../support/resources.ts";
@@ -26,12 +26,6 @@ const BATCH = 500;
 const GRAPH = { hnsw: { m: 16, efConstruction: 16 } };
 const WHERE = { vectorBucketName: "bucket", indexName: "index" };
 const transportTo = PROTOCOLS["Connect with protobuf"] as (typeof PROTOCOLS)[string];
-
-/** The most that the process ever held, in bytes. */
-function peakOf({ pid }: ServerProcess): number {
-  const [, kib] = /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
-  return Number(kib) * 1024;
-}
 
 /** The same data for the same seed, key by key. */
 function dataOf(key: number): Float32Array {
