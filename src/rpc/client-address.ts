@@ -25,18 +25,21 @@ function clientOf(connection: Http2Session | Socket): Client {
   const known = ofConnection.get(connection);
   if (known !== undefined) return known;
   const socket = "socket" in connection ? connection.socket : connection;
-  const address = (socket.remoteAddress ?? "").replace(MAPPED, "");
+  const address = plainAddress(socket.remoteAddress ?? "");
   const client = { address, network: networkOf(address), secure: "encrypted" in socket };
   ofConnection.set(connection, client);
   return client;
 }
 
-/** An IPv4 address on a port that takes both families. */
-const MAPPED = /^::ffff:(?=[\d.]+$)/i;
+/** An IPv4 address as it is, also on a port that takes both families. */
+function plainAddress(address: string): string {
+  return address.replace(/^::ffff:(?=[\d.]+$)/i, "");
+}
 
 /** The address itself for IPv4, the first four groups for IPv6. */
 export function networkOf(address: string): string {
-  if (!address.includes(":") || /^::ffff:[\d.]+$/i.test(address)) return address.replace(/^::ffff:/i, "");
+  const plain = plainAddress(address);
+  if (!plain.includes(":")) return plain;
   const [head = "", tail] = address.replace(/%.*$/, "").split("::");
   const before = head === "" ? [] : head.split(":");
   const after = tail === undefined || tail === "" ? [] : tail.split(":");

@@ -363,11 +363,7 @@ function createRoutes(options: RpcHandlerOptions, limits: RpcLimits): Routes {
   const requestGate = async (context: HandlerContext) => {
     const call = context.values.get(callKey);
     followCall(context, call, options);
-    try {
-      if (call.refusal !== undefined) throw call.refusal;
-    } catch (error) {
-      throw toConnectError(error, call.requestId);
-    }
+    if (call.refusal !== undefined) throw toConnectError(call.refusal, call.requestId);
   };
   const connectOptions = {
     requestGate,
