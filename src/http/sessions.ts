@@ -91,22 +91,30 @@ export function createSessions({ limits, handler, turnAway, log }: SessionsOptio
       receiving.delete(request);
       if (!response.writableEnded && request.stream.rstCode !== constants.NGHTTP2_NO_ERROR) countReset(session);
     });
-    // Once all that has come is read: a call that its client has reset by then costs next to nothing.
-    setImmediate(() => {
-      if (!request.stream.closed) handler(request, response);
-    });
+    handler(request, response);
   });
   const makeRequest = server.listeners("stream") as ((...args: unknown[]) => void)[];
   server.removeAllListeners("stream");
   server.on("stream", (stream, headers, ...rest) => {
-    // Of the many that are turned away under overload no account is kept: each is answered within seconds.
-    if (turnAway?.(stream, headers)) {
-      stream.on("error", ignoreError);
-      pace.countRefusal(stream.session?.socket.remoteAddress ?? "");
-      return;
-    }
-    countServed(stream);
-    for (const make of makeRequest) make.call(server, stream, headers, ...rest);
+    const { session } = stream;
+    stream.on("error", ignoreError);
+    // Once all that has come is read: what is turned away is told by the calls before it, and a call that its client has
+    // reset by then costs next to nothing.
+    setImmediate(() => {
+      if (stream.closed) {
+        if (stream.rstCode !== constants.NGHTTP2_NO_ERROR) countReset(session);
+        return;
+      }
+      // Of the many that are turned away under overload no account is kept: each is answered within seconds.
+      if (turnAway?.(stream, headers)) {
+        pace.countRefusal(stream.session?.socket.remoteAddress ?? "");
+        return;
+      }
+      countServed(stream);
+      for (const make of makeRequest) make.call(server, stream, headers, ...rest);
+      // A body without bytes has ended before the request could hear of it.
+      if (stream.readableEnded) stream.emit("end");
+    });
   });
   server.on("session", (session) => {
     open.add(session);

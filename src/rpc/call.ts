@@ -77,6 +77,9 @@ export function notePlace(context: HandlerContext, message: object): void {
   context.values.get(callKey).note(placeOf(message));
 }
 
+/** Given as the reason, since a signal that is aborted without one makes an error with a stack trace, for each call. */
+const CALL_ENDED = new Error("The call has ended");
+
 type AbortableContext = HandlerContext & { abort(reason?: unknown): void };
 
 /**
@@ -100,7 +103,7 @@ export function followCall(context: HandlerContext, call: Call, { log, audit }: 
       logCall(log, context.protocolName, call, { error, durationMs: performance.now() - startedAt });
       audit?.add(auditEntry(call, error));
     }
-    abort(thrown);
+    abort(thrown ?? CALL_ENDED);
   };
 }
 
