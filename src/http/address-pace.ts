@@ -11,9 +11,9 @@ interface ReadingHandle {
 const REFILL_SHARE = 1 / 10;
 
 /**
- * Opening calls and resetting them at once costs a client nothing and the server a call each, and so does asking again
- * whenever a call is refused; more connections get around the limits of one. So both are counted by address. One that has
- * had too many is not read for a while: what it sends waits in its own buffers, and others have their turn.
+ * Opening calls and resetting them at once costs a client nothing and the server a call each; more connections get around
+ * the limits of one. So resets are counted by address. One that has had too many is not read for a while: what it sends
+ * waits in its own buffers, and others have their turn.
  */
 export class AddressPace {
   readonly #limits: PortLimits;
@@ -36,27 +36,19 @@ export class AddressPace {
 
   /** Counts a call that was reset before it was answered; false when those were too many. */
   countReset(name: string): boolean {
-    return this.#addresses.get(name)?.count("resets") ?? true;
-  }
-
-  /** Counts a call that was refused before it was read. */
-  countRefusal(name: string): void {
-    this.#addresses.get(name)?.count("refusals");
+    return this.#addresses.get(name)?.countReset() ?? true;
   }
 }
 
 class Address {
   readonly #forget: () => void;
   readonly #sockets = new Set<Socket>();
-  readonly #buckets: Readonly<Record<"resets" | "refusals", Bucket>>;
+  readonly #resets: Bucket;
   #pause: NodeJS.Timeout | undefined;
 
   /** `forget` is called once it has no connection and may go on. */
-  constructor({ resetBurst, resetsPerSecond, refusalBurst, refusalsPerSecond }: PortLimits, forget: () => void) {
-    this.#buckets = {
-      resets: new Bucket(resetBurst, resetsPerSecond),
-      refusals: new Bucket(refusalBurst, refusalsPerSecond),
-    };
+  constructor({ resetBurst, resetsPerSecond }: PortLimits, forget: () => void) {
+    this.#resets = new Bucket(resetBurst, resetsPerSecond);
     this.#forget = forget;
   }
 
@@ -69,10 +61,9 @@ class Address {
     if (this.#pause !== undefined) handleOf(socket)?.readStop();
   }
 
-  count(what: "resets" | "refusals"): boolean {
-    const bucket = this.#buckets[what];
-    if (bucket.take()) return true;
-    this.#pause ??= this.#stopReading(bucket.refillMs(REFILL_SHARE));
+  countReset(): boolean {
+    if (this.#resets.take()) return true;
+    this.#pause ??= this.#stopReading(this.#resets.refillMs(REFILL_SHARE));
     return false;
   }
 

@@ -27,10 +27,6 @@ export interface PortLimits {
   connectionWindowBytes: number;
   /** Memory that one HTTP/2 connection may take before new streams are refused, in MiB. Default 64. */
   maxSessionMemoryMib: number;
-  /** Calls of one address over HTTP/2 that are refused under overload, at once; more are read later. Default 2,000. */
-  refusalBurst: number;
-  /** How many of those it gets back per second. Default 4,000. */
-  refusalsPerSecond: number;
   /** Calls that one address may reset before they were answered, at once; then the connection ends, and the others wait. Default 1,000. */
   resetBurst: number;
   /** How many of those it gets back per second. Default 100. */
@@ -49,8 +45,6 @@ export const DEFAULT_PORT_LIMITS: Readonly<PortLimits> = Object.freeze({
   streamWindowBytes: 8 * 1024 * 1024,
   connectionWindowBytes: 16 * 1024 * 1024,
   maxSessionMemoryMib: 64,
-  refusalBurst: 2_000,
-  refusalsPerSecond: 4_000,
   resetBurst: 1_000,
   resetsPerSecond: 100,
 });

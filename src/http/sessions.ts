@@ -106,10 +106,7 @@ export function createSessions({ limits, handler, turnAway, log }: SessionsOptio
         return;
       }
       // Of the many that are turned away under overload no account is kept: each is answered within seconds.
-      if (turnAway?.(stream, headers)) {
-        pace.countRefusal(stream.session?.socket.remoteAddress ?? "");
-        return;
-      }
+      if (turnAway?.(stream, headers)) return;
       countServed(stream);
       for (const make of makeRequest) make.call(server, stream, headers, ...rest);
       // A body without bytes has ended before the request could hear of it.

@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import type { DescMethod } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel as Idempotency } from "@bufbuild/protobuf/wkt";
 import type { Log } from "../log.ts";
@@ -12,8 +13,14 @@ export interface AdmissionLimits extends Omit<QueueLimits, "seats">, RefusalPace
   readonly seats: Readonly<Record<CallKind, number>>;
 }
 
+/**
+ * Enough that a thread that is done has the next one, and no more: each is begun and answered by one turn of the event loop,
+ * and a turn is how long a refusal takes.
+ */
+const SEARCHES_AT_ONCE = Math.max(8, 2 * availableParallelism());
+
 export const DEFAULT_ADMISSION_LIMITS: AdmissionLimits = Object.freeze({
-  seats: Object.freeze({ read: 16, search: 16, write: 64, stream: 16 }),
+  seats: Object.freeze({ read: 16, search: SEARCHES_AT_ONCE, write: 64, stream: 16 }),
   clientShare: 0.75,
   waitingMax: 1_024,
   waitingOfClient: 16,
@@ -22,7 +29,7 @@ export const DEFAULT_ADMISSION_LIMITS: AdmissionLimits = Object.freeze({
   standingMs: 1_000,
   receiveMs: 250,
   refusalBurst: 512,
-  refusalsPerServed: 10,
+  refusalsPerServed: 12,
   refusalsPerSecond: 256,
   holdMinMs: 2_000,
   holdMaxMs: 4_000,
