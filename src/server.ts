@@ -86,7 +86,8 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
     maySee: (caller, bucket, index) => service.authorizer.may(caller, "GetIndex", { bucket, index }),
   });
   const refuse = createCrossSiteCheck({
-    isOpen: () => service.callers.isOpen && !config.insecure,
+    isOpen: () => service.callers.isOpen,
+    anyHost: config.insecure,
     scheme: tls ? "https" : "http",
     corsOrigins: config.corsOrigins,
   });

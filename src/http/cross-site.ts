@@ -5,6 +5,8 @@ import type { HttpRequest } from "./types.ts";
 export interface CrossSiteOptions {
   /** Whether the server lets in whoever reaches it, so that it must not be reached by what a browser does for a page. */
   isOpen(): boolean;
+  /** Whether it may be called by any name: which ones it has is not known beyond loopback. */
+  readonly anyHost: boolean;
   /** Of the server itself. */
   readonly scheme: "http" | "https";
   /** Origins whose pages may call; `*` is every origin. */
@@ -25,12 +27,12 @@ const WITH_A_KEY = "or make an access key with `quiver keys create`";
  * ORIGIN_REFUSED for a page of another origin, even if that could not read the answer. Programs other than browsers send
  * neither Origin nor Sec-Fetch-Site.
  */
-export function createCrossSiteCheck({ isOpen, scheme, corsOrigins }: CrossSiteOptions): CrossSiteCheck {
+export function createCrossSiteCheck({ isOpen, anyHost, scheme, corsOrigins }: CrossSiteOptions): CrossSiteCheck {
   const allows = (origin: string) => corsOrigins.includes(origin) || corsOrigins.includes("*");
   // Clients name the server as the one before, as a rule.
   let lastOwn: string | undefined;
   const isOwnName = (name: string) => {
-    if (name === lastOwn) return true;
+    if (anyHost || name === lastOwn) return true;
     if (!isLoopbackAuthority(name)) return false;
     lastOwn = name;
     return true;

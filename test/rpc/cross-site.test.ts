@@ -52,11 +52,15 @@ const KINDS: Readonly<Record<string, Kind>> = {
 
 const ends: (() => unknown)[] = [];
 let open: ServerProcess;
-let insecure: ServerProcess;
+let unchecked: ServerProcess;
 let allowing: ServerProcess;
 before(async () => {
   const start = (...args: string[]) => startServer({ after: (end) => void ends.push(end as () => unknown) }, args);
-  [open, insecure, allowing] = await Promise.all([start(), start("--insecure", "true"), start("--cors-origins", GOOD)]);
+  [open, unchecked, allowing] = await Promise.all([
+    start(),
+    start("--insecure", "true", "--cors-origins", "*"),
+    start("--cors-origins", GOOD),
+  ]);
 });
 after(async () => {
   for (const end of ends) await end();
@@ -95,7 +99,7 @@ async function assertLetIn(url: string, kind: Kind, headers: Record<string, stri
 /** The control: a server that does not check lets the same in. */
 async function assertRefused(reason: string, kind: Kind, headers: Record<string, string>): Promise<void> {
   assert.equal(refusalOf(await call(open.url, kind, headers)), reason, JSON.stringify(headers));
-  await assertLetIn(insecure.url, kind, headers);
+  await assertLetIn(unchecked.url, kind, headers);
 }
 
 for (const [name, kind] of Object.entries(KINDS)) {
@@ -167,6 +171,16 @@ test("/livez answers everybody, and who names no host is none whom a browser sen
     "GET /readyz HTTP/1.0\r\norigin: http://undefined\r\n\r\n",
   );
   assert.match(`${page}`, /^HTTP\/1\.1 403 /);
+});
+
+test("--insecure lets in by any name, but no page of another origin", async (t) => {
+  const { url } = await startServer(t, ["--insecure", "true"]);
+  const kind = KINDS["Connect over HTTP/1.1"] as Kind;
+  await assertLetIn(url, kind, { host: "quiver.example" });
+  await assertLetIn(url, kind, { host: "quiver.example", origin: "http://quiver.example" });
+  for (const foreign of [{ origin: "https://evil.example" }, { "sec-fetch-site": "cross-site" }]) {
+    assert.equal(refusalOf(await call(url, kind, { host: "quiver.example", ...foreign })), "ORIGIN_REFUSED");
+  }
 });
 
 test("with access keys any name and origin will do, for no browser sends a key by itself", async (t) => {
