@@ -25,6 +25,8 @@ ${describeOptions()}
 `;
 
 async function main(args: readonly string[]): Promise<void> {
+  // Data, backups and logs are for this user only, whatever writes them.
+  process.umask(0o077);
   const [first] = args;
   if (first !== undefined && !first.startsWith("-")) return runCommand(first, args.slice(1));
   if (args.includes("--help")) return void process.stdout.write(HELP);
