@@ -1,6 +1,7 @@
 import { join, resolve } from "node:path";
 import { QuiverError, shuttingDown } from "../../errors.ts";
 import { failpoint } from "../../failpoints.ts";
+import { OneAtATime } from "../../one-at-a-time.ts";
 import type {
   Backup,
   Bucket,
@@ -40,7 +41,6 @@ import { EmbeddedJobStore } from "./job-store.ts";
 import { FORMAT_VERSION } from "./layout.ts";
 import { MemoryGuard } from "./memory/memory-guard.ts";
 import { defaultMemoryLimit, ProcessMemory, storeMemory } from "./memory/process-memory.ts";
-import { OneAtATime } from "./one-at-a-time.ts";
 import { GraphBuilder } from "./set/graph-builder.ts";
 import { GRAPH_FORMAT_VERSION } from "./set/key-file.ts";
 import { openSavedGraphs, type SavedGraphs } from "./set/saved-graphs.ts";

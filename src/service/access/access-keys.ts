@@ -1,6 +1,7 @@
 import { setMaxListeners } from "node:events";
 import type { AccessKeyRecord, AccessKeyStore, Page, PageOptions, StoredSecret } from "../../engine/engine.ts";
 import { invalidField, QuiverError, quote } from "../../errors.ts";
+import { OneAtATime } from "../../one-at-a-time.ts";
 import type { ServiceContext } from "../context.ts";
 import { LIMITS } from "../limits.ts";
 import { listPage, type PageRequest, type PageResult } from "../listing.ts";
@@ -79,7 +80,8 @@ export class AccessKeys {
   readonly #keys = new Map<string, LiveKey>();
   readonly #open = new AbortController();
   #isLoaded = false;
-  #lastChange: Promise<unknown> = Promise.resolve();
+  /** What a change decides by is what is stored. */
+  readonly #changes = new OneAtATime();
 
   constructor(options: AccessKeysOptions) {
     this.#context = options;
@@ -157,7 +159,7 @@ export class AccessKeys {
     if (expiresAt !== undefined && !(expiresAt > Date.now() && expiresAt <= EXPIRY_MAX_MS)) {
       throw invalidField("expire_time", "Must be in the future, and before the year 10000");
     }
-    return this.#inTurn(async () => {
+    return this.#changes.run(async () => {
       this.#assertMayAdd({ role, expiresAt });
       const id = createAccessKeyId();
       const { secret, stored } = this.#createSecret(id, request.allowSigning);
@@ -179,7 +181,7 @@ export class AccessKeys {
     assertGiven(id);
     const { accessKeyOverlapSecondsMax: max } = LIMITS;
     if (overlapSeconds > max) throw invalidField("overlap_seconds", `Must be 0 to ${max}, got ${overlapSeconds}`);
-    return this.#inTurn(async () => {
+    return this.#changes.run(async () => {
       const key = this.#find(id);
       if (!key.current.isLetIn)
         throw invalidField("access_key_id", `Access key "${id}" has expired; create another one`);
@@ -214,7 +216,7 @@ export class AccessKeys {
   async delete(caller: Caller, id: string, { evenLast = false }: { readonly evenLast?: boolean } = {}): Promise<void> {
     await this.#context.authorizer.authorize(caller, "DeleteAccessKey", {});
     assertGiven(id);
-    await this.#inTurn(async () => {
+    await this.#changes.run(async () => {
       const key = this.#find(id);
       const administrators = [...this.#keys.values()].filter(({ record }) => isLastingAdministrator(record));
       if (!evenLast && administrators.length === 1 && administrators[0] === key) {
@@ -281,19 +283,14 @@ export class AccessKeys {
     const hour = now - (now % HOUR_MS);
     if (lastUsedAt >= hour) return;
     key.record = { ...key.record, lastUsedAt: hour };
-    this.#inTurn(async () => {
-      if (this.#keys.get(id) === key) await this.#store.put(key.record);
-    }).catch((error: unknown) => {
-      if (error instanceof QuiverError && error.reason === "SHUTTING_DOWN") return;
-      this.#onError(`When access key "${id}" was last used could not be stored`, error);
-    });
-  }
-
-  /** One change after the other: what a change decides by is what is stored. */
-  #inTurn<T>(change: () => Promise<T>): Promise<T> {
-    const done = this.#lastChange.then(change);
-    this.#lastChange = done.catch(() => {});
-    return done;
+    this.#changes
+      .run(async () => {
+        if (this.#keys.get(id) === key) await this.#store.put(key.record);
+      })
+      .catch((error: unknown) => {
+        if (error instanceof QuiverError && error.reason === "SHUTTING_DOWN") return;
+        this.#onError(`When access key "${id}" was last used could not be stored`, error);
+      });
   }
 }
 

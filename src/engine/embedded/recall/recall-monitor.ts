@@ -1,6 +1,6 @@
 import { hasBit, ordinalsOf } from "../../../filter/bitmap.ts";
+import { OneAtATime } from "../../../one-at-a-time.ts";
 import type { Recall } from "../../engine.ts";
-import { OneAtATime } from "../one-at-a-time.ts";
 import {
   mean,
   measureRecall,

@@ -1,8 +1,8 @@
 import { QuiverError, shuttingDown } from "../../../errors.ts";
+import { OneAtATime } from "../../../one-at-a-time.ts";
 import type { Verification } from "../../engine.ts";
 import { withCheckpoint } from "../backup/checkpoint.ts";
 import { readHeaderOf } from "../backup/header.ts";
-import { OneAtATime } from "../one-at-a-time.ts";
 import { CATALOG, type Store } from "../storage/store.ts";
 import type { VectorIndex } from "../vector-index.ts";
 import { Findings } from "./findings.ts";
