@@ -4,14 +4,16 @@ import { join, resolve } from "node:path";
 import { test } from "node:test";
 import { findProgram, run } from "../support/command.ts";
 import { startServer } from "../support/server.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const readme = readFileSync(join(root, "README.md"), "utf8");
+const tlsGuide = readFileSync(join(root, "docs/guides/tls.md"), "utf8");
 const DOCUMENTED_HOST = "127.0.0.1:8080";
 
 test("the curl and grpcurl calls of the README work one after the other", async (t) => {
   const { url } = await startServer(t);
-  const snippets = codeBlocks("sh").map((code) => code.replaceAll(DOCUMENTED_HOST, new URL(url).host));
+  const snippets = codeBlocks(readme, "sh").map((code) => code.replaceAll(DOCUMENTED_HOST, new URL(url).host));
   const curl = snippets.find((code) => code.startsWith("curl")) ?? "";
   assert.equal(curl.match(/^curl /gm)?.length, 4);
   const answers = await run("sh", ["-ec", curl.replaceAll("curl -H", "curl --fail-with-body -sS -H")]);
@@ -23,12 +25,24 @@ test("the curl and grpcurl calls of the README work one after the other", async 
 
 test("the TypeScript of the README works", async (t) => {
   const { url } = await startServer(t);
-  const [code = ""] = codeBlocks("ts");
+  const [code = ""] = codeBlocks(readme, "ts");
   // Inside the project, so that the client's package is found.
   const file = join(root, `readme-snippet-${process.pid}.ts`);
   t.after(() => rmSync(file, { force: true }));
   writeFileSync(file, code.replaceAll(`http://${DOCUMENTED_HOST}`, url));
   assert.match(await run(process.execPath, [file], { cwd: root }), /^dune \{ year: 1965 \}/);
+});
+
+test("the certificate that the guide to TLS makes is one that curl believes", async (t) => {
+  if (!findProgram(t, "openssl", "apt-get install openssl")) return;
+  const code = codeBlocks(tlsGuide, "sh").find((each) => each.startsWith("openssl")) ?? "";
+  const [make = "", ask = ""] = code.split(/^(?=curl)/m);
+  const cwd = temporaryDirectory();
+  await run("sh", ["-ec", `exec 2>&1; ${make}`], { cwd });
+  const files = ["--tls-cert", join(cwd, "cert.pem"), "--tls-key", join(cwd, "key.pem")];
+  const { url } = await startServer(t, files);
+  const { port } = new URL(url);
+  assert.equal(await run("sh", ["-ec", ask.replace("curl", "curl -sS").replace("8080", port)], { cwd }), "ok\n");
 });
 
 test("the README's links lead to files and folders", () => {
@@ -40,6 +54,6 @@ test("the README's links lead to files and folders", () => {
   );
 });
 
-function codeBlocks(language: string): string[] {
-  return [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, "gms"))].map(([, code]) => code ?? "");
+function codeBlocks(page: string, language: string): string[] {
+  return [...page.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, "gms"))].map(([, code]) => code ?? "");
 }

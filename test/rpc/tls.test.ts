@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { rmSync, writeFileSync } from "node:fs";
 import { connect as http2Connect } from "node:http2";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect as netConnect } from "node:net";
 import { join } from "node:path";
 import { before, type TestContext, test } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
@@ -202,6 +202,23 @@ test("TLS before 1.2 is refused, and ALPN chooses among the two versions of HTTP
   for (const version of ["TLSv1.2", "TLSv1.3"] as const) {
     assert.equal(await nameOf(url, { minVersion: version, maxVersion: version }), "first");
   }
+});
+
+/** A record of a handshake of 512 bytes, of which the first few come. */
+const BEGUN_HELLO = Buffer.from("16030102000100", "hex");
+
+test("a handshake that stops in the middle does not keep the server from ending", async (t) => {
+  const server = await startServer(t, writePair(temporaryDirectory(), first));
+  const stalled = netConnect(Number(new URL(server.url).port), "127.0.0.1");
+  const closed = once(stalled, "close");
+  stalled.on("error", () => {});
+  stalled.write(BEGUN_HELLO);
+  await once(stalled, "connect");
+  // Connections are taken in the order in which they come.
+  await nameOf(server.url);
+  assert.equal(stalled.destroyed, false);
+  assert.equal(await server.stop(), 0);
+  await closed;
 });
 
 const silent = openLog({ level: "silent" });
