@@ -1,6 +1,7 @@
 import { closeSync, openSync } from "node:fs";
 import { destination, pino } from "pino";
 import { QuiverError } from "./errors.ts";
+import type { Log } from "./log.ts";
 
 /** What one call was, without any of its content. */
 export interface AuditEntry {
@@ -17,6 +18,8 @@ export interface AuditEntry {
   readonly reason: string | undefined;
 }
 
+const SAY_AGAIN_MS = 60_000;
+
 /** Keeps who did what, one JSON object a line. */
 export interface AuditLog {
   add(entry: AuditEntry): void;
@@ -26,9 +29,9 @@ export interface AuditLog {
 
 /**
  * Appends to a file, off the calling path: what was done in the last moments before a crash may be missing. Throws
- * INVALID_FIELD when the file cannot be opened.
+ * INVALID_FIELD when the file cannot be opened. When it cannot be written any more, `log` says so once a minute, and calls go on.
  */
-export function openAuditLog(path: string): AuditLog {
+export function openAuditLog(path: string, log: Log): AuditLog {
   try {
     closeSync(openSync(path, "a", 0o600));
   } catch (cause) {
@@ -36,8 +39,13 @@ export function openAuditLog(path: string): AuditLog {
     throw new QuiverError("INVALID_FIELD", message, { cause });
   }
   const file = destination({ dest: path, sync: false });
-  // A disk that is full must not end the server; what the log has lost is said in the other log by the reader's gap.
-  file.on("error", () => {});
+  let saidAt = Number.NEGATIVE_INFINITY;
+  // A disk that is full must not end the server.
+  file.on("error", (err) => {
+    if (performance.now() - saidAt < SAY_AGAIN_MS) return;
+    saidAt = performance.now();
+    log.error({ err, path }, "The audit log cannot be written: it misses calls");
+  });
   const lines = pino({ base: null, timestamp: () => `,"time":"${new Date().toISOString()}"` }, file);
   return {
     add: ({ keyId, ...entry }) => lines.info({ key: keyId ?? "open", ...entry }),

@@ -31,6 +31,7 @@ export interface Config {
   readonly secretsKeyFile: string | undefined;
   /** Origins whose pages may call this server, such as "https://app.example"; "*" for all. Empty: none. */
   readonly corsOrigins: readonly string[];
+  readonly hosts: readonly string[];
   readonly logLevel: LogLevel;
   /** File that keeps who did what; undefined: none does. */
   readonly auditLog: string | undefined;
@@ -161,6 +162,13 @@ export const OPTIONS: { readonly [Key in keyof Config]: Option<Config[Key]> } = 
     default: undefined,
     parse: nonEmpty,
     help: "File with 32 random bytes in base64 or hex, which encrypt the secrets that signatures are checked with",
+  },
+  hosts: {
+    flag: "hosts",
+    environment: "QUIVER_HOSTS",
+    default: [],
+    parse: (text) => text.split(",").map((host) => nonEmpty(host.trim()).toLowerCase()),
+    help: "Names by which a server without access keys may be called, separated by commas; * for all",
   },
   corsOrigins: {
     flag: "cors-origins",

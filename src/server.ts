@@ -58,7 +58,7 @@ export interface ServerParts {
 export async function buildServer(config: Config, log: Log, parts: ServerParts = {}): Promise<Server> {
   const tls = await readTls(config, log);
   const secretsKey = readSecretsKey(config.secretsKeyFile, process.env);
-  const audit = config.auditLog === undefined ? undefined : openAuditLog(resolve(config.auditLog));
+  const audit = config.auditLog === undefined ? undefined : openAuditLog(resolve(config.auditLog), log);
   const memory = new ProcessMemory(config.memoryLimit > 0 ? config.memoryLimit : defaultMemoryLimit());
   const engine = await openEngine(config, memory, log);
   const shutdown = new AbortController();
@@ -87,7 +87,8 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
   });
   const refuse = createCrossSiteCheck({
     isOpen: () => service.callers.isOpen,
-    anyHost: config.insecure,
+    hosts: config.hosts,
+    isBeyondLoopback: config.insecure,
     scheme: tls ? "https" : "http",
     corsOrigins: config.corsOrigins,
   });

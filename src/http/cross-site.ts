@@ -1,12 +1,14 @@
 import { QuiverError, quote } from "../errors.ts";
-import { isLoopbackAuthority } from "./loopback.ts";
+import { hostOf, isLoopbackName, isNobodysDomain } from "./loopback.ts";
 import type { HttpRequest } from "./types.ts";
 
 export interface CrossSiteOptions {
   /** Whether the server lets in whoever reaches it, so that it must not be reached by what a browser does for a page. */
   isOpen(): boolean;
-  /** Whether it may be called by any name: which ones it has is not known beyond loopback. */
-  readonly anyHost: boolean;
+  /** Names, without a port, by which it may be called besides those of its own machine; `*` is every name. */
+  readonly hosts: readonly string[];
+  /** Whether other machines call it: by addresses, or by names without a dot, which nobody can own. */
+  readonly isBeyondLoopback: boolean;
   /** Of the server itself. */
   readonly scheme: "http" | "https";
   /** Origins whose pages may call; `*` is every origin. */
@@ -27,13 +29,21 @@ const WITH_A_KEY = "or make an access key with `quiver keys create`";
  * ORIGIN_REFUSED for a page of another origin, even if that could not read the answer. Programs other than browsers send
  * neither Origin nor Sec-Fetch-Site.
  */
-export function createCrossSiteCheck({ isOpen, anyHost, scheme, corsOrigins }: CrossSiteOptions): CrossSiteCheck {
+export function createCrossSiteCheck({
+  isOpen,
+  hosts,
+  isBeyondLoopback,
+  scheme,
+  corsOrigins,
+}: CrossSiteOptions): CrossSiteCheck {
   const allows = (origin: string) => corsOrigins.includes(origin) || corsOrigins.includes("*");
   // Clients name the server as the one before, as a rule.
   let lastOwn: string | undefined;
   const isOwnName = (name: string) => {
-    if (anyHost || name === lastOwn) return true;
-    if (!isLoopbackAuthority(name)) return false;
+    if (name === lastOwn) return true;
+    const host = hostOf(name);
+    const isOwn = isLoopbackName(host) || (isBeyondLoopback && isNobodysDomain(host));
+    if (!isOwn && !hosts.includes(host) && !hosts.includes("*")) return false;
     lastOwn = name;
     return true;
   };
@@ -56,7 +66,7 @@ function originOf(url: string): string {
 }
 
 function hostRefused(host: string): QuiverError {
-  const message = `A server without access keys answers to names of its own machine, such as localhost, not to host ${quote(host)}: call it by one of them, ${WITH_A_KEY}`;
+  const message = `A server without access keys answers to names of its own machine, such as localhost, not to host ${quote(host)}: call it by one of them, name it in --hosts, ${WITH_A_KEY}`;
   return new QuiverError("HOST_REFUSED", message);
 }
 

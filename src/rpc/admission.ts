@@ -3,6 +3,7 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel as Idempotency } from "@bufbuild/protobuf/wkt";
 import type { Log } from "../log.ts";
 import { AdmissionQueue, type Applicant, type QueueLimits, type Ticket } from "./admission-queue.ts";
+import { isPublic } from "./public-services.ts";
 import { RefusalPace, type RefusalPaceLimits } from "./refusal-pace.ts";
 
 /** Calls that wait for the same thing, so that slow ones of one kind do not hold up another. */
@@ -117,12 +118,11 @@ export function createAdmission(limits: AdmissionLimits, log: Log): Admission {
 }
 
 const SEARCHES: ReadonlySet<string> = new Set(["QueryVectors", "BatchQueryVectors", "MeasureRecall"]);
-const ADMITTED_PACKAGE = /^quiver\./;
 const ALWAYS_SERVED = "quiver.v1.AdminService";
 
 /** Undefined: what runs the server (administration, health, reflection) is always served. */
 export function kindOf({ parent, name, methodKind, idempotency }: DescMethod): CallKind | undefined {
-  if (!ADMITTED_PACKAGE.test(parent.typeName) || parent.typeName === ALWAYS_SERVED) return undefined;
+  if (isPublic(parent.typeName) || parent.typeName === ALWAYS_SERVED) return undefined;
   if (methodKind !== "unary") return "stream";
   if (SEARCHES.has(name)) return "search";
   return idempotency === Idempotency.NO_SIDE_EFFECTS ? "read" : "write";

@@ -38,6 +38,7 @@ import { relaxGrpcMessage } from "./grpc-message.ts";
 import { guardCall } from "./interceptor.ts";
 import { createJsonScan } from "./json-scan.ts";
 import { createMemoryBudget, type Lease } from "./memory-budget.ts";
+import { isPublic } from "./public-services.ts";
 import { overloaded, refuseQuickly, refuseStream, retryDelay } from "./quick-refusal.ts";
 import { explainStatus, refusalResponse } from "./refusal.ts";
 import { readRequestBody } from "./request-body.ts";
@@ -179,9 +180,8 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
     try {
       return { caller: options.identify(apiKeyOf(request.headers), origin), stranger: undefined };
     } catch (error) {
-      // Health and reflection are open to everybody.
-      const isPublic = !QUIVER_PACKAGE.test(handler.method.parent.typeName);
-      return { caller: nobody(origin), stranger: isPublic ? undefined : (error as QuiverError) };
+      const stranger = isPublic(handler.method.parent.typeName) ? undefined : (error as QuiverError);
+      return { caller: nobody(origin), stranger };
     }
   };
 
@@ -290,8 +290,6 @@ const GRPC_TYPE = /^application\/grpc(?:\+proto|\+json)?$/;
 function isRpcPost({ method, headers }: Request): boolean {
   return method === "POST" && requestFormat(headers["content-type"]) !== undefined;
 }
-
-const QUIVER_PACKAGE = /^quiver\./;
 
 function connectionOf(request: Request): Connection {
   return ("stream" in request && request.stream.session) || request.socket;

@@ -2,6 +2,7 @@ import type { HandlerContext } from "@connectrpc/connect";
 import { Health, HealthCheckResponse_ServingStatus as Status } from "../../gen/grpc/health/v1/health_pb.ts";
 import { QuiverError, shuttingDown } from "../errors.ts";
 import type { Caller } from "../service/access/caller.ts";
+import { LIMITS } from "../service/limits.ts";
 import { callerOf, callKey } from "./call.ts";
 import { defineService, type RpcService } from "./define-service.ts";
 import { untilAborted } from "./until-aborted.ts";
@@ -26,6 +27,7 @@ export interface HealthOptions {
 }
 
 const DEFAULT_POLL_MS = 1_000;
+const RETRY_AFTER_MS = 10_000;
 const INDEX_PREFIX = "index:";
 const STORAGE = "storage";
 
@@ -58,15 +60,15 @@ export function createHealth(options: HealthOptions): RpcService {
     async *watch({ service }, context) {
       const { shutdown } = context.values.get(callKey);
       const signal = AbortSignal.any([context.signal, shutdown]);
-      const isKnown = await isVisible(service, context);
-      const current = () => (isKnown && poll.latest().get(service)) || Status.SERVICE_UNKNOWN;
+      const current = async () =>
+        ((await isVisible(service, context)) && poll.latest().get(service)) || Status.SERVICE_UNKNOWN;
       const leave = poll.join();
-      let last = shutdown.aborted ? Status.NOT_SERVING : current();
+      let last = shutdown.aborted ? Status.NOT_SERVING : await current();
       try {
         yield { status: last };
         while (!signal.aborted) {
           await untilAborted(poll.next(), signal, (reason) => new Error("Watch has ended", { cause: reason }));
-          const status = current();
+          const status = await current();
           if (status !== last) yield { status };
           last = status;
         }
@@ -83,7 +85,7 @@ export function createHealth(options: HealthOptions): RpcService {
 
 /** The statuses of all names, computed once per period for all who watch, however many they are. */
 interface Poll {
-  /** Keeps the poll going until the returned function is called. */
+  /** Keeps the poll going until the returned function is called. Throws TOO_MANY_STREAMS. */
   join(): () => void;
   latest(): ReadonlyMap<string, Status>;
   /** Settles when there are new statuses. */
@@ -102,6 +104,10 @@ function createPoll(compute: () => ReadonlyMap<string, Status>, pollMs: number):
   };
   return {
     join() {
+      if (watches >= LIMITS.healthWatchesMax) {
+        const message = `Cannot watch the health: ${watches} streams do, as many as allowed; call Check instead`;
+        throw new QuiverError("TOO_MANY_STREAMS", message, { retryAfterMs: RETRY_AFTER_MS });
+      }
       if (watches === 0) {
         update();
         timer = setInterval(update, pollMs);

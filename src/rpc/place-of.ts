@@ -1,8 +1,13 @@
+const LENGTH_MAX = 255;
 /** Fields that name by themselves what a request is about. */
 const SOLE_NAMES = ["indexArn", "vectorBucketArn", "resourceArn", "jobId", "accessKeyId"];
 
-/** What a request is about; "-" when it names nothing. */
+/** What a request is about, at most 255 characters of it; "-" when it names nothing. */
 export function placeOf(message: object): string {
+  return nameIn(message).slice(0, LENGTH_MAX) || "-";
+}
+
+function nameIn(message: object): string {
   const fields = message as Readonly<Record<string, unknown>>;
   const { vectorBucketName, indexName } = fields;
   for (const name of SOLE_NAMES) {
@@ -10,5 +15,5 @@ export function placeOf(message: object): string {
     if (typeof value === "string" && value !== "") return value;
   }
   if (typeof indexName === "string") return `${vectorBucketName}/${indexName}`;
-  return (typeof vectorBucketName === "string" && vectorBucketName) || "-";
+  return typeof vectorBucketName === "string" ? vectorBucketName : "";
 }

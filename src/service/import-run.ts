@@ -4,7 +4,7 @@ import { invalidField, QuiverError, quote, type Reason } from "../errors.ts";
 import type { Caller } from "./access/caller.ts";
 import type { ServiceContext } from "./context.ts";
 import { LIMITS } from "./limits.ts";
-import { type PartitionReference, resolvePartition } from "./partitions.ts";
+import { authorizePartition, type PartitionReference, type PartitionRequest, resolvePartition } from "./partitions.ts";
 import { assertVector, type OnDuplicateKey } from "./vector-input.ts";
 
 /** One message of an import; only the first one says where and how. */
@@ -69,7 +69,7 @@ const OVERLAP_BYTES_MAX = 128 * 1024 * 1024;
  */
 export class ImportRun {
   readonly #context: ServiceContext;
-  readonly #caller: Caller;
+  readonly #asked: PartitionRequest;
   readonly #overlap: Overlap;
   readonly #signal: AbortSignal;
   readonly #refusals: ImportRefusal[] = [];
@@ -82,7 +82,7 @@ export class ImportRun {
 
   constructor(context: ServiceContext, { caller, overlap, signal }: ImportOptions) {
     this.#context = context;
-    this.#caller = caller;
+    this.#asked = { caller, action: "PutVectors" };
     this.#overlap = overlap;
     this.#signal = signal;
   }
@@ -139,8 +139,8 @@ export class ImportRun {
   }
 
   async #resolve(part: ImportPart): Promise<Target> {
-    const asked = { caller: this.#caller, action: "PutVectors" } as const;
-    return { ...(await resolvePartition(this.#context, asked, part)), lastWins: part.onDuplicate === "last_wins" };
+    const found = await resolvePartition(this.#context, this.#asked, part);
+    return { ...found, lastWins: part.onDuplicate === "last_wins" };
   }
 
   #check(target: Target, vectors: readonly VectorInput[]): Message {
@@ -168,6 +168,7 @@ export class ImportRun {
       const vectors = [...accepted.values()].map(({ vector }) => vector);
       try {
         const { lsn } = await this.#retryWhilePassing(async () => {
+          await authorizePartition(this.#context, this.#asked, target.partition);
           await this.#assertSameIndex(target);
           return engine.putVectors(target.partition, vectors);
         });

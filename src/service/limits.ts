@@ -80,6 +80,8 @@ export const LIMITS = {
   jobErrorsMax: 100,
   /** Streams that follow jobs, on one server. */
   jobWatchesMax: 1_000,
+  /** Streams that watch the health, which need no access key, on one server. */
+  healthWatchesMax: 1_000,
   /** Imports, exports and watches of vectors at one time, on one server. */
   streamsMax: 256,
   /** Refused vectors that an import lists. */

@@ -17,16 +17,25 @@ export interface PartitionRequest extends Request {
  * RATE_LIMIT.
  */
 export async function admitPartition(
-  { scope, rates, authorizer }: ServiceContext,
-  { caller, action, reads = false }: PartitionRequest,
+  context: ServiceContext,
+  asked: PartitionRequest,
   request: PartitionReference,
 ): Promise<PartitionRef> {
-  const ref = resolveIndex(scope, request);
+  const ref = resolveIndex(context.scope, request);
   const partition = { ...ref, namespace: resolveNamespace(request.namespace) };
+  await authorizePartition(context, asked, partition);
+  context.rates.admitRequest(ref);
+  return partition;
+}
+
+/** Streams ask again for each item: a policy may have changed, or allow only until some time. Throws NOT_ALLOWED. */
+export async function authorizePartition(
+  { authorizer }: ServiceContext,
+  { caller, action, reads = false }: PartitionRequest,
+  partition: PartitionRef,
+): Promise<void> {
   await authorizer.authorize(caller, action, partition);
   if (reads) await authorizer.authorize(caller, "GetVectors", partition);
-  rates.admitRequest(ref);
-  return partition;
 }
 
 /** The same with its index. Throws BUCKET_NOT_FOUND or INDEX_NOT_FOUND, too. */

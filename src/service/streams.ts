@@ -4,7 +4,7 @@ import type { Caller } from "./access/caller.ts";
 import type { ServiceContext } from "./context.ts";
 import { type ImportPart, type ImportResult, ImportRun, type Overlap } from "./import-run.ts";
 import { LIMITS } from "./limits.ts";
-import { type PartitionReference, resolvePartition, shows } from "./partitions.ts";
+import { authorizePartition, type PartitionReference, resolvePartition, shows } from "./partitions.ts";
 import { toFilter } from "./query-input.ts";
 import { Turns, takeTurns } from "./turns.ts";
 
@@ -70,7 +70,11 @@ export class Streams {
       projection,
       maxBytes: LIMITS.listPageBytesMax,
     };
-    return this.#stream(async () => takeTurns(this.#context.engine.exportVectors(partition, options), this.#turns));
+    const mayGoOn = () => authorizePartition(this.#context, asked, partition);
+    return this.#stream(
+      async () => takeTurns(this.#context.engine.exportVectors(partition, options), this.#turns),
+      mayGoOn,
+    );
   }
 
   /** Resolves once the position is checked. */
@@ -78,13 +82,15 @@ export class Streams {
     const { fromLsn, projection } = request;
     const asked = { caller, action: "ListVectors", reads: shows(projection) } as const;
     const { partition } = await resolvePartition(this.#context, asked, request);
-    return this.#stream(() => this.#context.engine.watchVectors(partition, { fromLsn, projection }));
+    const mayGoOn = () => authorizePartition(this.#context, asked, partition);
+    return this.#stream(() => this.#context.engine.watchVectors(partition, { fromLsn, projection }), mayGoOn);
   }
 
-  async #stream<T>(begin: () => Promise<AsyncIterable<T>>): Promise<AsyncIterable<T>> {
+  /** Asks `mayGoOn` before each item. */
+  async #stream<T>(begin: () => Promise<AsyncIterable<T>>, mayGoOn: () => Promise<void>): Promise<AsyncIterable<T>> {
     const close = this.#openStream();
     try {
-      return closing(await begin(), close);
+      return guarding(await begin(), mayGoOn, close);
     } catch (error) {
       close();
       throw error;
@@ -116,16 +122,23 @@ function assertKeyPart(field: string, key: string): void {
   throw invalidField(field, `Must be at most ${LIMITS.keyBytesMax} bytes of valid UTF-8`);
 }
 
-/** Calls `close` at the end. No generator, which would hold `return` back until the item that it waits for has come. */
-function closing<T>(items: AsyncIterable<T>, close: () => void): AsyncIterable<T> {
+/**
+ * Calls `mayGoOn` before it hands out an item, and `close` at the end. No generator, which would hold `return` back until
+ * the item that it waits for has come.
+ */
+function guarding<T>(items: AsyncIterable<T>, mayGoOn: () => Promise<void>, close: () => void): AsyncIterable<T> {
   const iterator = items[Symbol.asyncIterator]();
   const iterate: AsyncIterator<T, undefined> = {
     async next() {
       try {
         const result = await iterator.next();
-        if (!result.done) return result;
+        if (!result.done) {
+          await mayGoOn();
+          return result;
+        }
       } catch (error) {
         close();
+        await iterator.return?.();
         throw error;
       }
       close();

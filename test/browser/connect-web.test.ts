@@ -70,6 +70,6 @@ test("a Connect-Web page in Chromium creates, puts, queries and deletes across o
     return seen;
   };
   assert.deepEqual(await probe(refusing.url), [403, 403]);
-  const unchecked = await startServer(t, ["--insecure", "true", "--cors-origins", "*"]);
+  const unchecked = await startServer(t, ["--cors-origins", "*"]);
   assert.deepEqual(await probe(unchecked.url), [415, 200]);
 });

@@ -58,7 +58,7 @@ before(async () => {
   const start = (...args: string[]) => startServer({ after: (end) => void ends.push(end as () => unknown) }, args);
   [open, unchecked, allowing] = await Promise.all([
     start(),
-    start("--insecure", "true", "--cors-origins", "*"),
+    start("--hosts", "*", "--cors-origins", "*"),
     start("--cors-origins", GOOD),
   ]);
 });
@@ -173,13 +173,18 @@ test("/livez answers everybody, and who names no host is none whom a browser sen
   assert.match(`${page}`, /^HTTP\/1\.1 403 /);
 });
 
-test("--insecure lets in by any name, but no page of another origin", async (t) => {
-  const { url } = await startServer(t, ["--insecure", "true"]);
+test("--insecure and --hosts let in by other names, but no page of another origin", async (t) => {
+  const { url } = await startServer(t, ["--insecure", "true", "--hosts", "quiver.example"]);
   const kind = KINDS["Connect over HTTP/1.1"] as Kind;
-  await assertLetIn(url, kind, { host: "quiver.example" });
-  await assertLetIn(url, kind, { host: "quiver.example", origin: "http://quiver.example" });
-  for (const foreign of [{ origin: "https://evil.example" }, { "sec-fetch-site": "cross-site" }]) {
-    assert.equal(refusalOf(await call(url, kind, { host: "quiver.example", ...foreign })), "ORIGIN_REFUSED");
+  for (const host of ["quiver.example", "Quiver.example:8080", "10.1.2.3:8080", "quiver:8080", "[2001:db8::1]"]) {
+    await assertLetIn(url, kind, { host });
+    await assertLetIn(url, kind, { host, origin: `http://${host}`.toLowerCase() });
+    for (const foreign of [{ origin: "https://evil.example" }, { "sec-fetch-site": "cross-site" }]) {
+      assert.equal(refusalOf(await call(url, kind, { host, ...foreign })), "ORIGIN_REFUSED");
+    }
+  }
+  for (const host of ["evil.example", "sub.quiver.example", "quiver.example.evil.example"]) {
+    assert.equal(refusalOf(await call(url, kind, { host })), "HOST_REFUSED", host);
   }
 });
 

@@ -9,6 +9,9 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 test("data, backups and the audit log are for the user of the server only", async (t) => {
   const directory = temporaryDirectory();
+  // The server has what this process has, and must not rely on it.
+  const umask = process.umask(0);
+  t.after(() => process.umask(umask));
   const options = ["--backups", join(directory, "backups"), "--audit-log", join(directory, "audit.log")];
   const server = await ServerProcess.start(join(directory, "data"), options);
   t.after(() => server.kill());

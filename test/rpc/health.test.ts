@@ -1,8 +1,14 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
-import { Code, createClient } from "@connectrpc/connect";
-import { Health, HealthCheckResponse_ServingStatus as Status } from "../../gen/grpc/health/v1/health_pb.ts";
+import { create } from "@bufbuild/protobuf";
+import { Code, createClient, createContextValues, type HandlerContext, type MethodImpl } from "@connectrpc/connect";
+import {
+  Health,
+  HealthCheckRequestSchema,
+  HealthCheckResponse_ServingStatus as Status,
+} from "../../gen/grpc/health/v1/health_pb.ts";
 import { createHealth, type HealthState } from "../../src/rpc/health.ts";
+import { LIMITS } from "../../src/service/limits.ts";
 import { DIALECTS, openRpcHarness } from "../support/rpc-harness.ts";
 
 const SERVICE = "quiver.v1.VectorService";
@@ -72,6 +78,23 @@ for (const dialect of DIALECTS.filter(({ json }) => !json)) {
     });
   });
 }
+
+test("as many watches are open as allowed", async () => {
+  const [service] = health(() => ({}));
+  assert.ok(service);
+  const leaving = new AbortController();
+  const context = { signal: leaving.signal, values: createContextValues() } as HandlerContext;
+  const { watch } = service.implementation as unknown as { watch: MethodImpl<typeof Health.method.watch> };
+  const open = () => watch(create(HealthCheckRequestSchema), context)[Symbol.asyncIterator]();
+  const watches = Array.from({ length: LIMITS.healthWatchesMax }, open);
+  for (const each of watches) assert.equal((await each.next()).done, false);
+  await assert.rejects(open().next(), { reason: "TOO_MANY_STREAMS" });
+  await watches[0]?.return?.();
+  const next = open();
+  assert.equal((await next.next()).done, false);
+  leaving.abort();
+  for (const each of [...watches.slice(1), next]) await each.next();
+});
 
 test("fifty watches compute the state as often as one", async (t) => {
   let polls = 0;

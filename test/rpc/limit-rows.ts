@@ -59,6 +59,7 @@ export const CONTRACT = {
   jobsKeptBytesMax: 67_108_864,
   jobErrorsMax: 100,
   jobWatchesMax: 1_000,
+  healthWatchesMax: 1_000,
   streamsMax: 256,
   importErrorsMax: 1_000,
 } as const;

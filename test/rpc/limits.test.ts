@@ -36,8 +36,8 @@ const OF_JOBS = [
 /** Limits of access keys, of which the first one closes a server: test/unit/access-keys.test.ts tests them. */
 const OF_ACCESS_KEYS = ["accessKeysMax", "accessScopesMax", "accessKeyOverlapSecondsMax"];
 
-/** Limits of imports, exports and watches: test/unit/import.test.ts tests them. */
-const OF_STREAMS = ["streamsMax", "importErrorsMax"];
+/** Limits of imports, exports and watches: test/unit/import.test.ts and health.test.ts test them. */
+const OF_STREAMS = ["streamsMax", "importErrorsMax", "healthWatchesMax"];
 
 const index = { vectorBucketName: "b", indexName: "cosine" };
 const PAGED_COUNT = 1_201;

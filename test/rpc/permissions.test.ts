@@ -1,12 +1,17 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect } from "node:net";
+import { text } from "node:stream/consumers";
 import { after, before, test } from "node:test";
-import { type CallOptions, Code, ConnectError } from "@connectrpc/connect";
+import { type CallOptions, Code, ConnectError, createClient } from "@connectrpc/connect";
+import { Health } from "../../gen/grpc/health/v1/health_pb.ts";
 import { AccessRole } from "../../gen/quiver/v1/admin_service_pb.ts";
 import { DataType, DistanceMetric } from "../../gen/quiver/v1/resources_pb.ts";
 import { type Clients, createClients, PROTOCOLS } from "../support/protocols.ts";
 import { failureOf } from "../support/resources.ts";
 import { ServerProcess } from "../support/server.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { until } from "../support/until.ts";
 
 const { READ_ONLY, READ_WRITE, ADMIN } = AccessRole;
 const PLACE = { vectorBucketName: "b", indexName: "i", namespace: "" };
@@ -173,7 +178,62 @@ test("streams end when their key is revoked, in both directions", async () => {
   await failureOf(clients.indexes.getIndex(PLACE, key), Code.Unauthenticated, "CREDENTIALS_INVALID");
 });
 
-test("health and readiness tell strangers no names", async () => {
+test("streams end when a policy no longer allows them, and imports store nothing more", async (t) => {
+  t.after(() => clients.buckets.deleteVectorBucketPolicy({ vectorBucketName: "b" }, admin));
+  const key = await createKey(READ_WRITE);
+  const stopped = { Effect: "Deny", Principal: { AWS: key.id }, Action: "s3vectors:*", Resource: "*" };
+  const watch = clients.vectors.watchVectors(PLACE, key)[Symbol.asyncIterator]();
+  await watch.next();
+  const place = { ...PLACE, namespace: "policy" };
+  const changed = Promise.withResolvers<void>();
+  const vectors = [{ key: "first", data: { float32: [1, 2] } }];
+  await clients.vectors.putVectors({ ...place, vectors }, admin);
+  async function* parts() {
+    yield { ...place, vectors: [{ key: "before", data: { float32: [1, 2] } }] };
+    await changed.promise;
+    yield { vectors: [{ key: "after", data: { float32: [1, 2] } }] };
+  }
+  const importing = denied(clients.vectors.importVectors(parts(), key));
+  const keysOf = async () => (await clients.vectors.listVectors(place, admin)).vectors.map((vector) => vector.key);
+  await until(async () => (await keysOf()).includes("before"));
+  await putPolicy(stopped);
+  changed.resolve();
+  await importing;
+  await clients.vectors.putVectors({ ...PLACE, vectors: [{ key: "seen", data: { float32: [1, 2] } }] }, admin);
+  await denied(readToEnd(watch));
+  assert.deepEqual(await keysOf(), ["before", "first"]);
+
+  await clients.buckets.deleteVectorBucketPolicy({ vectorBucketName: "b" }, admin);
+  await clients.vectors.queryVectors(QUERY, key);
+});
+
+test("a call whose request is still coming when its key is revoked is refused", async () => {
+  const { accessKey, apiKey } = await clients.admin.createAccessKey({ role: ADMIN }, admin);
+  const body = Buffer.from('{"role":"ACCESS_ROLE_ADMIN"}');
+  const { hostname, port } = new URL(server.url);
+  const socket = connect(Number(port), hostname);
+  const answer = text(socket);
+  socket.write(
+    `POST /quiver.v1.AdminService/CreateAccessKey HTTP/1.1\r\nhost: ${hostname}\r\nconnection: close\r\n` +
+      `content-type: application/json\r\nexpect: 100-continue\r\nauthorization: Bearer ${apiKey}\r\ncontent-length: ${body.length}\r\n\r\n`,
+  );
+  // It has been let in, for it is asked for its body.
+  await once(socket, "readable");
+  socket.write(body.subarray(0, 5));
+  await clients.admin.deleteAccessKey({ accessKeyId: accessKey?.accessKeyId ?? "" }, admin);
+  socket.write(body.subarray(5));
+  assert.match(await answer, /CREDENTIALS_INVALID/);
+});
+
+test("health and readiness tell strangers no names", async (t) => {
+  t.after(() => clients.buckets.deleteVectorBucketPolicy({ vectorBucketName: "b" }, admin));
+  await putPolicy({ Effect: "Allow", Principal: "*", Action: "s3vectors:*", Resource: "*" });
+  const health = createClient(Health, (PROTOCOLS.gRPC as (typeof PROTOCOLS)[string])(server.url));
+  const names = async (options: CallOptions) =>
+    Object.keys((await health.list({}, options)).statuses).filter((name) => name.startsWith("index:"));
+  assert.deepEqual(await names({}), []);
+  assert.equal((await names(admin)).length, 6);
+  await failureOf(health.check({ service: "index:b/i" }), Code.NotFound, "INDEX_NOT_FOUND");
   const ready = (await (await fetch(`${server.url}/readyz`)).json()) as { ready: boolean; indexes: object };
   assert.deepEqual([ready.ready, ready.indexes], [true, {}]);
   const headers = admin.headers as Record<string, string>;

@@ -102,6 +102,24 @@ test("an access key is let in as what it was created for, also after a restart, 
   for (const { secret } of [admin, writer]) assert.equal(shown.includes(secret), false);
 });
 
+test("what waits for its turn is not done for a key, or an open server, that has ended meanwhile", async () => {
+  const store = new MemoryStore();
+  const keys = await load(store);
+  const anybody: Caller = { ...EVERYBODY, signal: keys.open };
+  const [first, second] = await Promise.allSettled([keys.create(anybody, ADMIN), keys.create(anybody, ADMIN)]);
+  assert.equal(first.status, "fulfilled");
+  assert.equal(second.status === "rejected" && second.reason.reason, "CREDENTIALS_MISSING");
+  const other = await keys.create(EVERYBODY, ADMIN);
+  const caller = { ...EVERYBODY, ...keys.authenticate(other.apiKey) };
+  const [, late] = await Promise.allSettled([
+    keys.delete(EVERYBODY, other.accessKey.id),
+    keys.create(caller, ADMIN),
+    keys.delete(caller, first.value.accessKey.id),
+  ]);
+  assert.equal(late.status === "rejected" && late.reason.reason, "CREDENTIALS_INVALID");
+  assert.equal(store.records.size, 1);
+});
+
 test("ids, secrets and api keys have their formats, and every character of them comes up", async () => {
   const keys = await load(new MemoryStore());
   const issued = await Promise.all(Array.from({ length: 300 }, () => keys.create(EVERYBODY, ADMIN)));

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { assertMayListen } from "../../src/assert-may-listen.ts";
 import { QuiverError } from "../../src/errors.ts";
-import { isLoopback, isLoopbackAuthority } from "../../src/http/loopback.ts";
+import { hostOf, isLoopback, isLoopbackName, isNobodysDomain } from "../../src/http/loopback.ts";
 
 const HERE = [
   "127.0.0.1",
@@ -45,7 +45,7 @@ test("of names in requests, only those of this machine are loopback", () => {
     "[::1]",
     "[::ffff:127.0.0.1]",
   ]) {
-    for (const port of ["", ":1", ":65535", ":"]) assert.equal(isLoopbackAuthority(name + port), true, name + port);
+    for (const port of ["", ":1", ":65535", ":"]) assert.equal(isLoopbackName(hostOf(name + port)), true, name + port);
   }
   for (const name of [
     ...[
@@ -68,7 +68,16 @@ test("of names in requests, only those of this machine are loopback", () => {
       "[::1].evil.example",
     ],
   ]) {
-    assert.equal(isLoopbackAuthority(name), false, name);
+    assert.equal(isLoopbackName(hostOf(name)), false, name);
+  }
+});
+
+test("nobody can own an address or a name without a dot", () => {
+  for (const name of ["10.0.0.1", "[2001:db8::1]:1", "quiver:8080", "0x7f000001", "localhost"]) {
+    assert.equal(isNobodysDomain(hostOf(name)), true, name);
+  }
+  for (const name of ["", "evil.example", "evil.", "a.b:1", "1.evil", "10.0.0.1.evil.example", "evil.example@quiver"]) {
+    assert.equal(isNobodysDomain(hostOf(name)), false, name);
   }
 });
 

@@ -269,7 +269,7 @@ export const ErrorReason = {
 
   /**
    * PERMISSION_DENIED. The server has no access keys and was called by a name that is not one of its own machine: a web
-   * page may have done so. Call it as localhost or 127.0.0.1, or create an access key.
+   * page may have done so. Call it as localhost or 127.0.0.1, name it in --hosts, or create an access key.
    *
    * @generated from enum value: ERROR_REASON_HOST_REFUSED = 54;
    */

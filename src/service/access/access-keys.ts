@@ -1,4 +1,3 @@
-import { setMaxListeners } from "node:events";
 import type { AccessKeyRecord, AccessKeyStore, Page, PageOptions, StoredSecret } from "../../engine/engine.ts";
 import { invalidField, QuiverError, quote } from "../../errors.ts";
 import { OneAtATime } from "../../one-at-a-time.ts";
@@ -98,7 +97,6 @@ export class AccessKeys {
       this.#keys.set(id, liveKeyOf(record));
     }
     this.#isLoaded = true;
-    setMaxListeners(0, this.#open.signal);
   }
 
   /** True: there are none, and everybody may do everything. False until they are loaded. */
@@ -159,7 +157,7 @@ export class AccessKeys {
     if (expiresAt !== undefined && !(expiresAt > Date.now() && expiresAt <= EXPIRY_MAX_MS)) {
       throw invalidField("expire_time", "Must be in the future, and before the year 10000");
     }
-    return this.#changes.run(async () => {
+    return this.#change(caller, async () => {
       this.#assertMayAdd({ role, expiresAt });
       const id = createAccessKeyId();
       const { secret, stored } = this.#createSecret(id, request.allowSigning);
@@ -181,7 +179,7 @@ export class AccessKeys {
     assertGiven(id);
     const { accessKeyOverlapSecondsMax: max } = LIMITS;
     if (overlapSeconds > max) throw invalidField("overlap_seconds", `Must be 0 to ${max}, got ${overlapSeconds}`);
-    return this.#changes.run(async () => {
+    return this.#change(caller, async () => {
       const key = this.#find(id);
       if (!key.current.isLetIn)
         throw invalidField("access_key_id", `Access key "${id}" has expired; create another one`);
@@ -216,7 +214,7 @@ export class AccessKeys {
   async delete(caller: Caller, id: string, { evenLast = false }: { readonly evenLast?: boolean } = {}): Promise<void> {
     await this.#context.authorizer.authorize(caller, "DeleteAccessKey", {});
     assertGiven(id);
-    await this.#changes.run(async () => {
+    await this.#change(caller, async () => {
       const key = this.#find(id);
       const administrators = [...this.#keys.values()].filter(({ record }) => isLastingAdministrator(record));
       if (!evenLast && administrators.length === 1 && administrators[0] === key) {
@@ -229,6 +227,14 @@ export class AccessKeys {
       await this.#store.delete(id);
       this.#keys.delete(id);
       for (const live of [key.current, key.previous]) live?.end("The access key was deleted");
+    });
+  }
+
+  /** One after the other. The caller's key may have ended by the change before. */
+  #change<T>({ signal }: Caller, change: () => Promise<T>): Promise<T> {
+    return this.#changes.run(async () => {
+      signal.throwIfAborted();
+      return change();
     });
   }
 

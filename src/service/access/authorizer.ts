@@ -3,6 +3,7 @@ import { QuiverError } from "../../errors.ts";
 import type { ArnScope } from "../names.ts";
 import { type Action, type Resource, ROLES, ruleOf } from "./actions.ts";
 import type { AccessScope, Caller } from "./caller.ts";
+import { NO_KEY } from "./callers.ts";
 import { parsePolicy } from "./parse-policy.ts";
 import { decide, type Policy } from "./policy.ts";
 
@@ -31,7 +32,7 @@ export class Authorizer {
     this.#scope = scope;
   }
 
-  /** Throws NOT_ALLOWED. */
+  /** Throws NOT_ALLOWED; what ended the caller's key, once it has ended. */
   async authorize(caller: Caller, action: Action, resource: Resource): Promise<void> {
     if (await this.may(caller, action, resource)) return;
     throw new QuiverError("NOT_ALLOWED", `The access key does not allow ${action} ${describe(resource)}`, {
@@ -39,9 +40,13 @@ export class Authorizer {
     });
   }
 
+  /** Throws what ended the caller's key, once it has ended. */
   async may(caller: Caller, action: Action, resource: Resource): Promise<boolean> {
     const { keyId } = caller;
+    // The key may have ended while the request came.
+    caller.signal.throwIfAborted();
     if (keyId === undefined) return true;
+    if (keyId === NO_KEY) return false;
     const said = await this.#askPolicy(keyId, caller, action, resource);
     if (said === "deny") return caller.role === "admin" && POLICY_ACTIONS.has(action);
     return said === "allow" || isAllowed(caller, action, resource);
@@ -59,7 +64,11 @@ export class Authorizer {
   async #policyOf(bucket: string): Promise<StoredPolicy | undefined> {
     const text = await this.#engine.getBucket(bucket).then(
       (found) => found.policy,
-      () => undefined,
+      (error: unknown) => {
+        // Any other error must not be taken for a bucket without a policy.
+        if (error instanceof QuiverError && error.reason === "BUCKET_NOT_FOUND") return undefined;
+        throw error;
+      },
     );
     if (text === undefined) {
       this.#policies.delete(bucket);

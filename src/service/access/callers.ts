@@ -9,8 +9,8 @@ export interface Origin {
   readonly secure: boolean;
 }
 
-/** What brings no key may do nothing, whatever it asks for. */
-const NO_KEY = "";
+/** The `keyId` of who brings no valid key, and may do nothing: policies that allow every access key do not mean it. */
+export const NO_KEY = "";
 const NEVER = new AbortController().signal;
 
 /** The access keys of a server. */
@@ -53,5 +53,5 @@ export class Callers {
 
 /** Who calls what is open to everybody, such as health checks, and brings no valid key. */
 export function nobody(origin: Origin): Caller {
-  return { ...origin, keyId: NO_KEY, role: "read-only", scopes: [{ bucket: "" }], signal: NEVER };
+  return { ...origin, keyId: NO_KEY, role: "read-only", scopes: [], signal: NEVER };
 }

@@ -167,6 +167,8 @@ export class Jobs {
         const pause = setTimeout(WATCH_PAUSE_MS, undefined, { signal: ended }).catch(() => {});
         await Promise.race([changed, whenEnded.promise]);
         await pause;
+        // The policy may be another one by now.
+        await this.#context.authorizer.authorize(caller, "GetJob", job.record.partition);
       }
       if (!signal.aborted) throw shuttingDown();
     } finally {
