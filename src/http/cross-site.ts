@@ -1,6 +1,6 @@
 import { QuiverError, quote } from "../errors.ts";
+import type { HttpRequest } from "../node-http.ts";
 import { hostOf, isLoopbackName, isNobodysDomain } from "./loopback.ts";
-import type { HttpRequest } from "./types.ts";
 
 export interface CrossSiteOptions {
   /** Whether the server lets in whoever reaches it, so that it must not be reached by what a browser does for a page. */

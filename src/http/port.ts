@@ -3,13 +3,14 @@ import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { type TLSSocket, Server as TlsServer } from "node:tls";
 import type { Log } from "../log.ts";
+import type { HttpResponse } from "../node-http.ts";
 import { createHandshakeLog } from "./handshake-log.ts";
 import { DEFAULT_PORT_LIMITS, type PortLimits } from "./limits.ts";
 import { peekPreface } from "./preface.ts";
 import { createSessions, type Sessions } from "./sessions.ts";
 import { watchStalledAnswers } from "./stalled-answers.ts";
 import { secureContextOptions, type TlsMaterial } from "./tls-files.ts";
-import type { HttpHandler, HttpResponse, TurnAway } from "./types.ts";
+import type { HttpHandler, TurnAway } from "./types.ts";
 
 export interface PortOptions {
   /** Address to bind: a name or an IP address. */

@@ -1,4 +1,5 @@
-import type { HttpHandler, HttpRequest, HttpResponse } from "./types.ts";
+import type { HttpRequest, HttpResponse } from "../node-http.ts";
+import type { HttpHandler } from "./types.ts";
 
 /** Whether the server can take calls, and what it waits for: one word per index, such as `ready` or `loading`. */
 export interface Readiness {

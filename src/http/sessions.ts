@@ -7,9 +7,10 @@ import {
 } from "node:http2";
 import type { Socket } from "node:net";
 import type { Log } from "../log.ts";
+import type { HttpRequest } from "../node-http.ts";
 import { AddressPace } from "./address-pace.ts";
 import type { PortLimits } from "./limits.ts";
-import type { HttpHandler, HttpRequest, TurnAway } from "./types.ts";
+import type { HttpHandler, TurnAway } from "./types.ts";
 
 /** The HTTP/2 connections of one port. */
 export interface Sessions {

@@ -1,6 +1,6 @@
 import type { Log } from "../log.ts";
+import type { HttpResponse } from "../node-http.ts";
 import type { PortLimits } from "./limits.ts";
-import type { HttpResponse } from "./types.ts";
 
 /** How often answers are looked at, as a share of the time that they have. */
 const SWEEPS_PER_TIMEOUT = 10;

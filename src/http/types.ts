@@ -1,10 +1,6 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Http2ServerRequest, Http2ServerResponse, IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import type { HttpRequest, HttpResponse } from "../node-http.ts";
 
-/** A request of either HTTP version. */
-export type HttpRequest = IncomingMessage | Http2ServerRequest;
-/** A response of either HTTP version. */
-export type HttpResponse = ServerResponse | Http2ServerResponse;
 /** Answers one request. What it throws is logged and answered with status 500. */
 export type HttpHandler = (request: HttpRequest, response: HttpResponse) => void;
 /** Answers an HTTP/2 request before its objects are made, which cost as much as a refusal; false: nothing has been done. */

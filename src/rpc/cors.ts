@@ -1,6 +1,5 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import { cors } from "@connectrpc/connect";
+import type { HttpRequest, HttpResponse } from "../node-http.ts";
 
 const METHODS = cors.allowedMethods.join(", ");
 const REQUEST_HEADERS = [...cors.allowedHeaders, "Authorization", "Api-Key", "X-Api-Key", "X-Request-Id"].join(", ");
@@ -11,11 +10,7 @@ const PREFLIGHT_SECONDS = "7200";
  * Lets pages of the given origins call the API from a browser; `*` stands for every origin. Sets the headers of the
  * response and answers preflights itself: true means that nothing is left to do.
  */
-export function applyCors(
-  origins: readonly string[],
-  request: IncomingMessage | Http2ServerRequest,
-  response: ServerResponse | Http2ServerResponse,
-): boolean {
+export function applyCors(origins: readonly string[], request: HttpRequest, response: HttpResponse): boolean {
   const { origin } = request.headers;
   if (origin === undefined || origins.length === 0) return false;
   response.setHeader("vary", "Origin");

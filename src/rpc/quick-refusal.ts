@@ -1,5 +1,5 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Http2ServerRequest, Http2ServerResponse, IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import type { ServerResponse } from "node:http";
+import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import type { ConnectError } from "@connectrpc/connect";
 import {
   codeToHttpStatus,
@@ -10,13 +10,11 @@ import {
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { trailerFlag, trailerSerialize } from "@connectrpc/connect/protocol-grpc-web";
 import { QuiverError } from "../errors.ts";
+import type { HttpRequest, HttpResponse } from "../node-http.ts";
 import { discardRest } from "./discard-rest.ts";
 import { toConnectError } from "./error.ts";
 import { relaxGrpcMessage } from "./grpc-message.ts";
 import { requestFormat } from "./request-format.ts";
-
-type Request = IncomingMessage | Http2ServerRequest;
-type Response = ServerResponse | Http2ServerResponse;
 
 /** What is sent of one error, by protocol. */
 interface Dress {
@@ -50,7 +48,12 @@ export function overloaded(retryAfterMs: number): QuiverError {
  * Answers with OVERLOADED without the work of connect, in bytes that are made once per delay: a server that refuses four
  * of five calls must not spend its time on that. False: the request is odd, and nothing has been done.
  */
-export function refuseQuickly(request: Request, response: Response, isStream: boolean, retryAfterMs: number): boolean {
+export function refuseQuickly(
+  request: HttpRequest,
+  response: HttpResponse,
+  isStream: boolean,
+  retryAfterMs: number,
+): boolean {
   const type = request.headers["content-type"];
   const format = requestFormat(type);
   if (request.method === "GET") {
@@ -95,7 +98,7 @@ interface Answer {
   readonly body?: Buffer;
 }
 
-function send(request: Request, response: Response, { status, type, headers, body }: Answer): void {
+function send(request: HttpRequest, response: HttpResponse, { status, type, headers, body }: Answer): void {
   response.statusCode = status;
   if (type !== undefined) response.setHeader("content-type", type);
   for (const name in headers) response.setHeader(name, headers[name] ?? "");

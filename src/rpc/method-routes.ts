@@ -1,0 +1,84 @@
+import { createConnectRouter, type HandlerContext } from "@connectrpc/connect";
+import type { UniversalHandler } from "@connectrpc/connect/protocol";
+import { compressionGzip } from "@connectrpc/connect-node";
+import { Health } from "../../gen/grpc/health/v1/health_pb.ts";
+import type { HttpRequest } from "../node-http.ts";
+import { type CallKind, kindOf } from "./admission.ts";
+import { type CallLogs, callKey, followCall } from "./call.ts";
+import type { RpcService } from "./define-service.ts";
+import type { ElementLimits } from "./element-count.ts";
+import { detailRegistry, toConnectError } from "./error.ts";
+import { guardCall } from "./interceptor.ts";
+import { createJsonScan } from "./json-scan.ts";
+import { requestFormat } from "./request-format.ts";
+import type { RpcLimits } from "./rpc-limits.ts";
+import { createFieldScan } from "./wire-scan.ts";
+
+/** How the calls of a method are served. */
+export interface Route {
+  readonly handler: UniversalHandler;
+  /** Undefined: served without waiting. */
+  readonly kind: CallKind | undefined;
+  readonly known: boolean;
+  readonly scanFields: MessageScan;
+  readonly scanJson: MessageScan;
+}
+
+/** Throws when a message must not be decoded. */
+type MessageScan = (message: Uint8Array, limits: ElementLimits) => void;
+
+/** Finds the handler of a path; undefined when the request is no RPC. */
+export interface MethodRoutes {
+  find(path: string, request: HttpRequest): Route | undefined;
+  /** Undefined also for what is no RPC. */
+  kindOf(path: string): CallKind | undefined;
+}
+
+/** Of services, whose calls are logged. */
+export function createMethodRoutes(services: readonly RpcService[], limits: RpcLimits, logs: CallLogs): MethodRoutes {
+  const requestGate = async (context: HandlerContext) => {
+    const call = context.values.get(callKey);
+    followCall(context, call, logs);
+    if (call.refusal !== undefined) throw toConnectError(call.refusal, call.requestId);
+  };
+  const connectOptions = {
+    requestGate,
+    interceptors: [guardCall],
+    // No brotli: at its default quality it takes seconds of CPU for a few megabytes.
+    acceptCompression: [compressionGzip],
+    // Only a backstop: bodies are read and checked before connect sees them.
+    readMaxBytes: limits.maxJsonBytes,
+    binaryOptions: { readUnknownFields: false },
+    // A misspelt "filter" must not answer as if there were none. Binary requests of newer clients are read as far as known.
+    jsonOptions: { ignoreUnknownFields: false, registry: detailRegistry },
+  };
+  const router = createConnectRouter(connectOptions);
+  for (const { service, implementation } of services) router.service(service, implementation);
+  const known = new Map(router.handlers.map((handler) => [handler.requestPath, routeOf(handler, true)]));
+
+  // A method that no service has is refused in the dress of its protocol by one that exists.
+  const [unary, stream] = createConnectRouter(connectOptions)
+    .rpc(Health.method.check, () => ({}))
+    .rpc(Health.method.watch, async function* () {})
+    .handlers.map((handler) => routeOf(handler, false));
+
+  return {
+    kindOf: (path) => known.get(path)?.kind,
+    find(path, request) {
+      const route = known.get(path);
+      if (route !== undefined || request.method !== "POST") return route;
+      const format = requestFormat(request.headers["content-type"]);
+      const plainJson = format === undefined || (format.json && !format.enveloped);
+      if (plainJson && !RPC_PATH.test(path)) return undefined;
+      return format?.encodingHeader === "connect-content-encoding" ? stream : unary;
+    },
+  };
+}
+
+/** `/package.Service/Method`. */
+const RPC_PATH = /^\/\w+(?:\.\w+)+\/\w+$/;
+function routeOf(handler: UniversalHandler, known: boolean): Route {
+  const { input } = handler.method;
+  const kind = known ? kindOf(handler.method) : undefined;
+  return { handler, kind, known, scanFields: createFieldScan(input), scanJson: createJsonScan(input) };
+}
