@@ -56,7 +56,12 @@ export function createService(
   engine: Engine,
   { scope, rateLimits, secretsKey, opensWithoutKeys, onBackgroundError }: ServiceOptions,
 ): Service {
-  const context = { engine, scope, rates: new Rates(rateLimits), authorizer: new Authorizer(engine, scope) };
+  const context = {
+    engine,
+    scope,
+    rates: new Rates(rateLimits),
+    authorizer: new Authorizer(engine, scope, onBackgroundError),
+  };
   const accessKeys = new AccessKeys({ ...context, secretsKey, onError: onBackgroundError });
   return {
     buckets: new Buckets(context),

@@ -13,6 +13,6 @@ export const EVERYBODY: Caller = {
 };
 
 /** Of a server that has no access keys. */
-export function openAuthorizer(engine: Engine): Authorizer {
-  return new Authorizer(engine, { region: "us-east-1", account: "000000000000" });
+export function openAuthorizer(engine: Engine, onUnreadable = (_message: string) => {}): Authorizer {
+  return new Authorizer(engine, { region: "us-east-1", account: "000000000000" }, onUnreadable);
 }

@@ -39,11 +39,15 @@ test("who brings no key may do nothing, whatever a policy allows every key", asy
 });
 
 test("a policy that cannot be read any more denies everything but to mend it", async () => {
-  const authorizer = withPolicy('{"Version":"of another time"}');
+  const said: string[] = [];
+  const getBucket = async () => ({ policy: '{"Version":"of another time"}' });
+  const authorizer = openAuthorizer({ getBucket } as unknown as Engine, (message) => said.push(message));
   assert.equal(await authorizer.may(READER, "GetIndex", INDEX), false);
   assert.equal(await authorizer.may(ADMIN, "GetIndex", INDEX), false);
   assert.equal(await authorizer.may(READER, "PutVectorBucketPolicy", BUCKET), false);
   assert.equal(await authorizer.may(ADMIN, "PutVectorBucketPolicy", BUCKET), true);
+  assert.equal(said.length, 1);
+  assert.match(said[0] ?? "", /policy of vector bucket "b" cannot be read/);
 });
 
 test("a policy that cannot be looked up is not taken for none", async () => {

@@ -27,9 +27,13 @@ export class Authorizer {
   /** By bucket, with the text that it was parsed from. */
   readonly #policies = new Map<string, { readonly text: string; readonly policy: StoredPolicy }>();
 
-  constructor(engine: Engine, scope: ArnScope) {
+  readonly #onUnreadable: (message: string, error: unknown) => void;
+
+  /** `onUnreadable` is told once of each policy that cannot be read. */
+  constructor(engine: Engine, scope: ArnScope, onUnreadable: (message: string, error: unknown) => void) {
     this.#engine = engine;
     this.#scope = scope;
+    this.#onUnreadable = onUnreadable;
   }
 
   /** Throws NOT_ALLOWED; what ended the caller's key, once it has ended. */
@@ -76,17 +80,19 @@ export class Authorizer {
     }
     const known = this.#policies.get(bucket);
     if (known?.text === text) return known.policy;
-    const policy = readPolicy(text, this.#scope, bucket);
+    const policy = this.#parse(text, bucket);
     this.#policies.set(bucket, { text, policy });
     return policy;
   }
-}
 
-function readPolicy(text: string, scope: ArnScope, bucket: string): StoredPolicy {
-  try {
-    return parsePolicy(text, scope, bucket);
-  } catch {
-    return "unreadable";
+  #parse(text: string, bucket: string): StoredPolicy {
+    try {
+      return parsePolicy(text, this.#scope, bucket);
+    } catch (error) {
+      const message = `The policy of vector bucket "${bucket}" cannot be read: it is closed to all but administrators, who may replace it`;
+      this.#onUnreadable(message, error);
+      return "unreadable";
+    }
   }
 }
 
