@@ -102,7 +102,10 @@ export interface QuiverErrorOptions {
   cause?: unknown;
 }
 
-/** A failure with a reason. The message says what was asked, the value given and the value allowed. */
+/** Of each text in an error, in characters. What is echoed may be as long as a request. */
+const TEXT_MAX = 1_024;
+
+/** A failure with a reason. The message says what was asked, the value given and the value allowed. Texts are cut to 1,024 characters. */
 export class QuiverError extends Error {
   override readonly name = "QuiverError";
   readonly reason: Reason;
@@ -113,14 +116,19 @@ export class QuiverError extends Error {
   readonly resource: QuiverErrorOptions["resource"];
 
   constructor(reason: Reason, message: string, options: QuiverErrorOptions = {}) {
-    super(message, { cause: options.cause });
+    super(cut(message), { cause: options.cause });
+    const { metadata = {}, violations = [], resource } = options;
     this.reason = reason;
     this.code = REASONS[reason];
-    this.metadata = options.metadata ?? {};
-    this.violations = options.violations ?? [];
+    this.metadata = Object.fromEntries(Object.entries(metadata).map(([name, value]) => [name, cut(value)]));
+    this.violations = violations.map((each) => ({ field: cut(each.field), description: cut(each.description) }));
     this.retryAfterMs = options.retryAfterMs;
-    this.resource = options.resource;
+    this.resource = resource && { type: resource.type, name: cut(resource.name) };
   }
+}
+
+function cut(text: string): string {
+  return text.length <= TEXT_MAX ? text : `${text.slice(0, TEXT_MAX - 3).toWellFormed()}...`;
 }
 
 /** An INVALID_ARGUMENT that names one field. */

@@ -92,6 +92,7 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
     scheme: tls ? "https" : "http",
     corsOrigins: config.corsOrigins,
   });
+  let port: Port | undefined;
   const answerRpc = createRpcHandler({
     refuse,
     services: [...api, health, ...createReflection([...api, health].map(({ service }) => service))],
@@ -105,6 +106,7 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
     takeMemory: (bytes) => memory.take(bytes),
     audit,
     identify: (apiKey, origin) => service.callers.identify(apiKey, origin),
+    onLetIn: (connection) => port?.letIn(connection),
     ...parts,
   });
   const answerRoute = createRoutes({
@@ -117,7 +119,6 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
     },
     readiness: (request) => readinessFor(isAdmin(service, request), readinessOf(engine)),
   });
-  let port: Port | undefined;
   return {
     async listen() {
       port = await openPort({

@@ -21,6 +21,8 @@ export interface PortLimits {
   writeTimeoutMs: number;
   /** A connection without any call is closed after this many milliseconds. Default 120,000. */
   idleTimeoutMs: number;
+  /** Bytes that a client may send on one HTTP/2 connection before they are read, until one of its calls is let in. Default 65,535. */
+  strangerWindowBytes: number;
   /** Bytes that a client may send on one HTTP/2 stream before it is read. Default 8 MiB. */
   streamWindowBytes: number;
   /** Bytes that a client may send on one HTTP/2 connection before they are read. Default 16 MiB. */
@@ -42,6 +44,7 @@ export const DEFAULT_PORT_LIMITS: Readonly<PortLimits> = Object.freeze({
   requestTimeoutMs: 300_000,
   writeTimeoutMs: 60_000,
   idleTimeoutMs: 120_000,
+  strangerWindowBytes: 65_535,
   streamWindowBytes: 8 * 1024 * 1024,
   connectionWindowBytes: 16 * 1024 * 1024,
   maxSessionMemoryMib: 64,

@@ -1,4 +1,5 @@
 import { createServer } from "node:http";
+import type { Http2Session } from "node:http2";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { type TLSSocket, Server as TlsServer } from "node:tls";
@@ -33,6 +34,8 @@ export interface Port {
   readonly port: number;
   /** Gives new connections another certificate, key and CA; those that are open go on. The port must have opened with TLS. */
   replaceTls(material: TlsMaterial): void;
+  /** A call of this connection was let in: until then an HTTP/2 client may send little at once, and is cut when it is silent. */
+  letIn(connection: Http2Session): void;
   /**
    * Tells HTTP/2 clients to go away, a moment later stops accepting and closes idle connections, and waits for the calls
    * in flight, to which those belong that were on their way. What is still open after `timeoutMs` (at most 15,000) is cut. Never rejects; a second call joins the first.
@@ -127,6 +130,7 @@ export async function openPort(options: PortOptions): Promise<Port> {
   return {
     url: `${options.tls ? "https" : "http"}://${options.host.includes(":") ? `[${options.host}]` : options.host}:${port}`,
     port,
+    letIn: sessions.letIn,
     replaceTls(material) {
       if (server instanceof TlsServer) server.setSecureContext(secureContextOptions(material));
     },

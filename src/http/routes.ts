@@ -49,6 +49,8 @@ export function createRoutes(options: RoutesOptions): HttpHandler {
   return (request, response) => {
     for (const [name, value] of FOR_BROWSERS) response.setHeader(name, value);
     if (options.securesBrowsers) response.setHeader("strict-transport-security", "max-age=31536000");
+    // A body has no meaning here, and unread it would stay in memory.
+    request.resume();
     const path = pathOf(request);
     const refusal = path === ALWAYS_ANSWERED ? undefined : options.refuse?.(request);
     if (refusal !== undefined) return sendJson(request, response, refusal.status, refusal.body);

@@ -16,6 +16,8 @@ import type { HttpHandler, TurnAway } from "./types.ts";
 export interface Sessions {
   /** Takes over a connection that speaks HTTP/2. */
   accept(socket: Socket): void;
+  /** A call of this connection was let in: it may send as much at once as the limits say, and be silent for long. */
+  letIn(session: Http2Session): void;
   /** Tells every client to begin no more calls; those that it has begun meanwhile are still served. */
   announceClose(): void;
   /** Sends GOAWAY on every connection and closes each when its last call has finished. */
@@ -45,13 +47,15 @@ export function createSessions({ limits, handler, turnAway, log }: SessionsOptio
   const open = new Set<ServerHttp2Session>();
   const sockets = new Set<Socket>();
   const receiving = new Map<HttpRequest, number>();
+  /** Those of which a call was let in. */
+  const letIn = new WeakSet<Http2Session>();
   /** How many streams of a session are being served. */
   const served = new Map<Http2Session, number>();
 
   const server = createServer({
     settings: {
       maxConcurrentStreams: limits.maxConcurrentStreams,
-      initialWindowSize: limits.streamWindowBytes,
+      initialWindowSize: limits.strangerWindowBytes,
       maxHeaderListSize: limits.maxHeaderBytes,
       enablePush: false,
     },
@@ -117,9 +121,10 @@ export function createSessions({ limits, handler, turnAway, log }: SessionsOptio
   server.on("session", (session) => {
     open.add(session);
     session.once("close", () => open.delete(session));
-    session.once("connect", () => session.setLocalWindowSize(limits.connectionWindowBytes));
     session.setTimeout(limits.idleTimeoutMs, () => {
       if (!served.has(session)) session.close();
+      // What needs no access key, such as a watch of the health, must not hold connections for as long as it likes.
+      else if (!letIn.has(session)) session.destroy();
     });
   });
   server.on("sessionError", (error) => log.debug({ err: error }, "HTTP/2 connection failed"));
@@ -141,6 +146,12 @@ export function createSessions({ limits, handler, turnAway, log }: SessionsOptio
       destroyWhenHalfClosed(socket);
       pace.add(socket);
       server.emit("connection", socket);
+    },
+    letIn(session) {
+      if (letIn.has(session) || session.closed || session.destroyed) return;
+      letIn.add(session);
+      session.settings({ initialWindowSize: limits.streamWindowBytes });
+      session.setLocalWindowSize(limits.connectionWindowBytes);
     },
     announceClose() {
       for (const session of open)

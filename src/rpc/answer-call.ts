@@ -15,10 +15,8 @@ import type { Route } from "./method-routes.ts";
 import { explainStatus, refusalResponse } from "./refusal.ts";
 import { readRequestBody } from "./request-body.ts";
 import { dropDistantDeadline, requestFormat } from "./request-format.ts";
-import type { RpcLimits } from "./rpc-limits.ts";
 
 export interface ServeOptions {
-  readonly limits: RpcLimits;
   readonly log: Log;
   /** Is told what answers take of the process's memory. */
   readonly takeMemory: TakeMemory;
@@ -27,7 +25,7 @@ export interface ServeOptions {
 /** Reads the request of a call, has its handler answer, and sends that. Rejects when it cannot be sent. */
 export type Serve = (route: Route, request: HttpRequest, response: HttpResponse, call: Call) => Promise<void>;
 
-export function createServe({ limits, log, takeMemory }: ServeOptions): Serve {
+export function createServe({ log, takeMemory }: ServeOptions): Serve {
   const serve: Serve = async (route, request, response, call) => {
     const answer = await answerCall(route, request, response, call);
     const body = answer.body && countAnswer(finishBody(request, answer.body, answer.trailer), call.answer, takeMemory);
@@ -45,7 +43,7 @@ export function createServe({ limits, log, takeMemory }: ServeOptions): Serve {
       return refusalResponse(400, toRequestError(error));
     }
     dropDistantDeadline(universal.header);
-    const answer = await route.handler({ ...universal, body: bodyOf(request, universal, route, limits, call.lease) });
+    const answer = await route.handler({ ...universal, body: bodyOf(request, universal, route, call.lease) });
     if (answer.body !== undefined || answer.status < 400) return answer;
     const error = explainStatus(answer.status, universal.method, universal.header.get("content-type") ?? "");
     log.info({ requestId: call.requestId, method: call.method, status: answer.status }, error.rawMessage);
@@ -92,8 +90,7 @@ function assertQuery(request: UniversalServerRequest): void {
 function bodyOf(
   request: HttpRequest,
   universal: UniversalServerRequest,
-  route: Route,
-  limits: RpcLimits,
+  { handler, limits, scanFields, scanJson }: Route,
   lease: Lease,
 ): AsyncIterable<Uint8Array> {
   const { header } = universal;
@@ -116,10 +113,10 @@ function bodyOf(
     json,
     gzip: encoding === "gzip",
     maxBytes: json ? limits.maxJsonBytes : limits.maxMessageBytes,
-    check: (message) => (json ? route.scanJson : route.scanFields)(message, limits),
+    check: (message) => (json ? scanJson : scanFields)(message, limits),
     reserve: lease.reserve,
     release: (bytes) => {
-      if (!clientStreams(route.handler)) return;
+      if (!clientStreams(handler)) return;
       lease.release(bytes);
       // The time that the port gives a request's body starts anew.
       request.emit("progress");

@@ -36,6 +36,8 @@ export interface RpcHandlerOptions {
   noteCall?(text: string): () => void;
   /** Who calls, by the api key that the call brings. What it throws is the answer, before the body is read. */
   identify(apiKey: string | undefined, origin: Origin): Caller;
+  /** Is told of HTTP/2 connections whose calls bring valid credentials, for each call. Default: nobody is. */
+  onLetIn?(connection: Http2Session): void;
   /** Why a request is refused, whoever calls and whatever it asks for. Default: none is. */
   refuse?(request: HttpRequest): QuiverError | undefined;
   /** Origins whose pages may call from a browser; `*` is every origin. Default none. */
@@ -68,7 +70,7 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
   const requests = createRequestBudget(limits, options.hasRoomFor ?? (() => true));
   const answers = createAnswerMemory(limits.maxAnswerBytes);
   const routes = createMethodRoutes(options.services, limits, options);
-  const serve = createServe({ limits, log, takeMemory });
+  const serve = createServe({ log, takeMemory });
   const admission = createAdmission({ ...DEFAULT_ADMISSION_LIMITS, ...options.admission }, log);
 
   const admit = (kind: CallKind, request: HttpRequest, response: HttpResponse, begin: Begin) => {
@@ -106,7 +108,9 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
   const identify = ({ handler }: Route, request: HttpRequest) => {
     const origin = originOf(connectionOf(request));
     try {
-      return { caller: options.identify(apiKeyOf(request.headers), origin), stranger: undefined };
+      const caller = options.identify(apiKeyOf(request.headers), origin);
+      if ("stream" in request && request.stream.session) options.onLetIn?.(request.stream.session);
+      return { caller, stranger: undefined };
     } catch (error) {
       const stranger = isPublic(handler.method.parent.typeName) ? undefined : (error as QuiverError);
       return { caller: nobody(origin), stranger };

@@ -10,8 +10,9 @@ import type { ElementLimits } from "./element-count.ts";
 import { detailRegistry, toConnectError } from "./error.ts";
 import { guardCall } from "./interceptor.ts";
 import { createJsonScan } from "./json-scan.ts";
+import { isPublic } from "./public-services.ts";
 import { requestFormat } from "./request-format.ts";
-import type { RpcLimits } from "./rpc-limits.ts";
+import { publicLimits, type RpcLimits } from "./rpc-limits.ts";
 import { createFieldScan } from "./wire-scan.ts";
 
 /** How the calls of a method are served. */
@@ -20,6 +21,8 @@ export interface Route {
   /** Undefined: served without waiting. */
   readonly kind: CallKind | undefined;
   readonly known: boolean;
+  /** Of its messages. */
+  readonly limits: RpcLimits;
   readonly scanFields: MessageScan;
   readonly scanJson: MessageScan;
 }
@@ -54,13 +57,13 @@ export function createMethodRoutes(services: readonly RpcService[], limits: RpcL
   };
   const router = createConnectRouter(connectOptions);
   for (const { service, implementation } of services) router.service(service, implementation);
-  const known = new Map(router.handlers.map((handler) => [handler.requestPath, routeOf(handler, true)]));
+  const known = new Map(router.handlers.map((handler) => [handler.requestPath, routeOf(handler, true, limits)]));
 
   // A method that no service has is refused in the dress of its protocol by one that exists.
   const [unary, stream] = createConnectRouter(connectOptions)
     .rpc(Health.method.check, () => ({}))
     .rpc(Health.method.watch, async function* () {})
-    .handlers.map((handler) => routeOf(handler, false));
+    .handlers.map((handler) => routeOf(handler, false, limits));
 
   return {
     kindOf: (path) => known.get(path)?.kind,
@@ -77,8 +80,9 @@ export function createMethodRoutes(services: readonly RpcService[], limits: RpcL
 
 /** `/package.Service/Method`. */
 const RPC_PATH = /^\/\w+(?:\.\w+)+\/\w+$/;
-function routeOf(handler: UniversalHandler, known: boolean): Route {
-  const { input } = handler.method;
+function routeOf(handler: UniversalHandler, known: boolean, all: RpcLimits): Route {
+  const { input, parent } = handler.method;
   const kind = known ? kindOf(handler.method) : undefined;
-  return { handler, kind, known, scanFields: createFieldScan(input), scanJson: createJsonScan(input) };
+  const limits = isPublic(parent.typeName) ? publicLimits(all) : all;
+  return { handler, kind, known, limits, scanFields: createFieldScan(input), scanJson: createJsonScan(input) };
 }

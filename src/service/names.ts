@@ -98,10 +98,13 @@ export function resolveResource(
   return index === undefined ? { bucket } : { bucket, index };
 }
 
+/** More than the longest one has. */
+const ARN_LENGTH_MAX = 512;
+
 /** [bucket], or [bucket, index]; [] when it is no ARN of this server. */
 function parseArn(scope: ArnScope, field: string, arn: string): string[] {
   const start = bucketArn(scope, "");
-  if (!arn.startsWith(start)) return [];
+  if (!arn.startsWith(start) || arn.length > ARN_LENGTH_MAX) return [];
   const [bucket = "", kind, index, ...rest] = arn.slice(start.length).split("/");
   if (rest.length > 0 || (kind !== undefined && kind !== "index")) return [];
   assertName(field, bucket);

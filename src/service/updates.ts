@@ -28,8 +28,11 @@ export function toUpdate({ updates, filter, setMetadata }: UpdateInput, index: I
   return { kind: "filter", filter: parsed, setMetadata };
 }
 
-/** Refuses metadata that is fine by itself but not once it is merged with what is stored. */
-export function mergeCheck(update: Update, index: Index): UpdateOptions["assertMetadata"] {
+/**
+ * Refuses metadata that is fine by itself but not once it is merged with what is stored: `tellsSize` with how large it is, for
+ * callers who may read what is stored.
+ */
+export function mergeCheck(update: Update, index: Index, tellsSize: boolean): UpdateOptions["assertMetadata"] {
   const positions = new Map(update.kind === "keys" ? update.updates.map(({ key }, i) => [key, i]) : []);
   return (key, merged) => {
     const position = positions.get(key);
@@ -40,7 +43,7 @@ export function mergeCheck(update: Update, index: Index): UpdateOptions["assertM
       if (!(error instanceof QuiverError)) throw error;
       const violations = error.violations.map(({ field, description }) => ({
         field,
-        description: `${description}, once merged into vector ${quote(key)}`,
+        description: `${tellsSize ? description : TOO_MUCH}, once merged into vector ${quote(key)}`,
       }));
       const message = violations.map(({ field, description }) => `${field}: ${description}`).join("; ");
       throw new QuiverError(error.reason, message, { violations });
@@ -48,6 +51,7 @@ export function mergeCheck(update: Update, index: Index): UpdateOptions["assertM
   };
 }
 
+const TOO_MUCH = "Must keep within the limits of a vector's metadata";
 const EITHER = "Give either updates, or filter with set_metadata";
 
 function assertUpdates(updates: readonly VectorUpdate[], index: Index): void {

@@ -63,7 +63,7 @@ export class Vectors {
     assertDuplicatesAllowed(vectors, onDuplicate);
     const distinct = new Map(vectors.map((vector) => [vector.key, vector]));
     const what = ["put", partition, index.createdAt, vectors, onDuplicate];
-    const idempotency = idempotencyOf(request.idempotencyKey, what);
+    const idempotency = idempotencyOf(caller, request.idempotencyKey, what);
     this.#context.rates.admitVectors(partition, vectors.length);
     const { lsn } = await this.#engine.putVectors(partition, [...distinct.values()], { idempotency });
     return { lsn, putCount: distinct.size };
@@ -77,11 +77,12 @@ export class Vectors {
     const asked = { caller, action: "UpdateVectors", reads: request.filter !== undefined } as const;
     const { partition, index } = await resolvePartition(this.#context, asked, request);
     const update = toUpdate(request, index);
-    const idempotency = idempotencyOf(idempotencyKey, ["update", partition, index.createdAt, update]);
+    const idempotency = idempotencyOf(caller, idempotencyKey, ["update", partition, index.createdAt, update]);
+    const tellsSize = await this.#context.authorizer.may(caller, "GetVectors", partition);
     if (!dryRun) this.#context.rates.admitVectors(partition, request.updates.length);
     return this.#engine.updateVectors(partition, update, {
       dryRun,
-      assertMetadata: mergeCheck(update, index),
+      assertMetadata: mergeCheck(update, index, tellsSize),
       // A dry run writes nothing that a repetition could repeat.
       idempotency: dryRun ? undefined : idempotency,
     });
@@ -104,7 +105,7 @@ export class Vectors {
     const { partition, index } = await resolvePartition(this.#context, asked, request);
     assertOneSelection({ keys: keys.length > 0, filter: filter !== undefined, all });
     const selection = toSelection();
-    const idempotency = idempotencyOf(idempotencyKey, ["delete", partition, index.createdAt, selection]);
+    const idempotency = idempotencyOf(caller, idempotencyKey, ["delete", partition, index.createdAt, selection]);
     this.#context.rates.admitVectors(partition, keys.length);
     return this.#engine.deleteVectors(partition, selection, { idempotency });
 

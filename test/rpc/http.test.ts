@@ -207,13 +207,19 @@ test("answered calls that a client resets do not count", async (t) => {
   assert.equal(session.destroyed, false);
 });
 
-test("HTTP/2 clients are told the limits", async (t) => {
-  const port = await open(t, answerOk);
+test("HTTP/2 clients are told the limits, and larger ones once they are let in", async (t) => {
+  const port = await open(t, (request, response) => {
+    if ("stream" in request && request.stream.session) port.letIn(request.stream.session);
+    answerOk(request, response);
+  });
   const session = http2Connect(port.url);
   t.after(() => session.destroy());
   const [settings] = await once(session, "remoteSettings");
   assert.equal(settings.maxConcurrentStreams, 100);
-  assert.equal(settings.initialWindowSize, 8 * 1024 * 1024);
+  assert.equal(settings.initialWindowSize, 65_535);
+  session.request({ ":path": "/" }).end().resume();
+  const [more] = await once(session, "remoteSettings");
+  assert.equal(more.initialWindowSize, 8 * 1024 * 1024);
   await new Promise((resolve) => session.ping(() => resolve(undefined)));
   assert.equal(session.state.remoteWindowSize, 16 * 1024 * 1024);
 });

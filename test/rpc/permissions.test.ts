@@ -108,6 +108,31 @@ test("metadata, data and filters need the right to read vectors, too", async (t)
   }
 });
 
+test("an update tells who may not read nothing of how large the stored metadata is", async (t) => {
+  t.after(() => clients.buckets.deleteVectorBucketPolicy({ vectorBucketName: "b" }, admin));
+  const key = await createKey(READ_WRITE);
+  const updates = [{ key: "k", setMetadata: { filler: "x".repeat(2_030) } }];
+  const update = { ...PLACE, updates, dryRun: true };
+  const refusal = (options: CallOptions) =>
+    clients.vectors.updateVectors(update, options).then(
+      () => assert.fail("It fits"),
+      (error) => ConnectError.from(error).rawMessage,
+    );
+  assert.match(await refusal(key), /has \d{4};.* once merged/);
+  await putPolicy({ Effect: "Deny", Principal: { AWS: key.id }, Action: "s3vectors:GetVectors", Resource: "*" });
+  assert.doesNotMatch(await refusal(key), /has \d/);
+  assert.match(await refusal(key), /limits of a vector's metadata, once merged/);
+});
+
+test("idempotency keys are each access key's own", async () => {
+  const [one, other] = await Promise.all([createKey(READ_WRITE), createKey(READ_WRITE)]);
+  const put = (key: string) => ({ ...PLACE, idempotencyKey: "same", vectors: [{ key, data: { float32: [1, 2] } }] });
+  await clients.vectors.putVectors(put("one"), one);
+  await clients.vectors.putVectors(put("other"), other);
+  const again = clients.vectors.putVectors(put("another"), one);
+  await failureOf(again, Code.FailedPrecondition, "IDEMPOTENCY_KEY_REUSED");
+});
+
 test("who may not look cannot tell what is there from what is not", async () => {
   const key = await createKey(READ_WRITE, { vectorBucketName: "a" });
   const refusal = async (bucket: string, indexName: string) => {

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { type Agent, request as httpRequest, type IncomingHttpHeaders } from "node:http";
-import { connect as http2Connect } from "node:http2";
+import { type Http2Session, connect as http2Connect } from "node:http2";
 import { connect as netConnect } from "node:net";
 import type { TestContext } from "node:test";
 import type { Transport } from "@connectrpc/connect";
@@ -64,7 +64,8 @@ export interface RpcHarness {
 export async function openRpcHarness(t: TestContext, options: RpcHarnessOptions): Promise<RpcHarness> {
   const logLines: Record<string, unknown>[] = [];
   const log: Log = openLog({ level: "debug", to: { write: (line) => logLines.push(JSON.parse(line)) } });
-  const rpc = createRpcHandler({ services: options.services, log, identify: () => EVERYBODY, ...options.rpc });
+  const onLetIn = (connection: Http2Session) => port.letIn(connection);
+  const rpc = createRpcHandler({ services: options.services, log, identify: () => EVERYBODY, onLetIn, ...options.rpc });
   const readiness = { ready: true, storage: "healthy", problems: [], indexes: {} };
   const routes = createRoutes({ name: "quiver", version: "0.0.0", readiness: () => readiness });
   const port = await openPort({

@@ -4,6 +4,7 @@ import { inspect } from "node:util";
 import { QuiverError } from "../../src/errors.ts";
 import { fingerprint } from "../../src/service/fingerprint.ts";
 import { idempotencyOf } from "../../src/service/idempotency.ts";
+import { EVERYBODY } from "../support/everybody.ts";
 
 const hex = (value: unknown) => fingerprint(value).toString("hex");
 
@@ -82,19 +83,25 @@ test("a long value has the fingerprint of its parts put together in any way", ()
 });
 
 test("an idempotency key has at most 128 characters, and the empty one is none", () => {
-  assert.equal(idempotencyOf("", ["put"]), undefined);
-  assert.equal(idempotencyOf("k".repeat(128), ["put"])?.key.length, 128);
+  assert.equal(idempotencyOf(EVERYBODY, "", ["put"]), undefined);
+  assert.equal(idempotencyOf(EVERYBODY, "k".repeat(128), ["put"])?.key.length, 128);
   for (const key of ["k".repeat(129), "\ud800"]) {
     assert.throws(
-      () => idempotencyOf(key, ["put"]),
+      () => idempotencyOf(EVERYBODY, key, ["put"]),
       (error) => error instanceof QuiverError && error.violations[0]?.field === "idempotency_key",
     );
   }
 });
 
+test("the same idempotency key of two access keys is not the same", () => {
+  const of = (keyId: string | undefined) => idempotencyOf({ ...EVERYBODY, keyId }, "k", ["put"])?.key;
+  assert.equal(new Set([of(undefined), of("QKA"), of("QKB")]).size, 3);
+  assert.equal(of("QKA"), of("QKA"));
+});
+
 test("the same request has the same idempotency, and another method or vector another one", () => {
   const vector = (metadata: object) => ({ key: "a", data: Float32Array.of(1, 2), metadata });
-  const of = (...request: unknown[]) => idempotencyOf("k", request)?.fingerprint;
+  const of = (...request: unknown[]) => idempotencyOf(EVERYBODY, "k", request)?.fingerprint;
   assert.equal(of("put", [vector({ a: 1, b: 2 })]), of("put", [vector({ b: 2, a: 1 })]));
   assert.notEqual(of("put", [vector({ a: 1 })]), of("put", [vector({ a: 2 })]));
   assert.notEqual(of("put", [vector({})]), of("update", [vector({})]));

@@ -419,6 +419,11 @@ suite("refused", () => {
       condition("IpAddress", "aws:SourceIp", ["10.0.0.1", "10.0.0"]),
       /\["aws:SourceIp"\]\[1\] must be an IP address or a range/,
     ],
+    [
+      "a key twice",
+      iam({ Condition: { IpAddress: { "aws:SourceIp": "10.0.0.1", "AWS:SourceIP": "10.0.0.2" } } }),
+      /Condition.IpAddress must name each key once/,
+    ],
     ["a range too long", condition("IpAddress", "aws:SourceIp", "10.0.0.0/33"), /IP address/],
     ["a range without a length", condition("IpAddress", "aws:SourceIp", "10.0.0.0/"), /IP address/],
     ["IPv4 as IPv6", condition("IpAddress", "aws:SourceIp", "::ffff:10.0.0.0/104"), /IP address/],

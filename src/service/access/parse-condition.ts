@@ -53,9 +53,15 @@ export function parseConditions(where: string, value: unknown): Condition[] {
     if (operator === undefined) {
       throw refusePolicy(where, `have no other operators than ${[...OPERATORS.keys()].join(", ")}`, name);
     }
-    return membersOf(`${where}.${name}`, keys).map(([key, values]) =>
-      parseCondition(`${where}.${name}`, operator, key, values),
-    );
+    const seen = new Set<string>();
+    return membersOf(`${where}.${name}`, keys).map(([key, values]) => {
+      // However it is written, it is the same key.
+      if (seen.has(key.toLowerCase())) {
+        throw refusePolicy(`${where}.${name}`, "name each key once, in whatever case", key);
+      }
+      seen.add(key.toLowerCase());
+      return parseCondition(`${where}.${name}`, operator, key, values);
+    });
   });
 }
 

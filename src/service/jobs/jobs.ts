@@ -89,9 +89,7 @@ export class Jobs {
   async start(caller: Caller, request: StartUploadRequest): Promise<JobRecord> {
     const partition = await admitPartition(this.#context, { caller, action: "PutVectors" }, request);
     const { vectors, onDuplicate, idempotencyKey } = request;
-    const given = idempotencyOf(idempotencyKey, ["upload", partition, onDuplicate, vectors]);
-    // Nobody learns of the keys that another caller uses.
-    const idempotency = given && caller.keyId ? { ...given, key: `${caller.keyId} ${given.key}` } : given;
+    const idempotency = idempotencyOf(caller, idempotencyKey, ["upload", partition, onDuplicate, vectors]);
     const start = () => this.#start(partition, request, idempotency);
     if (!idempotency) return (await start()).shown;
 
