@@ -63,11 +63,13 @@ async function* finishBody(request: HttpRequest, body: AsyncIterable<Uint8Array>
 /** How connect-node calls errors of connections that clients have closed. */
 const CLIENT_LEFT: ReadonlySet<Code> = new Set([Code.Aborted, Code.Canceled]);
 
+const CLOSED_WHILE_WRITING: ReadonlySet<unknown> = new Set(["ECANCELED", "ERR_HTTP2_STREAM_ERROR"]);
+
 /** Whether a response could not be sent because its client has gone. */
 export function isOfClientThatLeft(error: unknown): boolean {
   if (!(error instanceof ConnectError)) return false;
-  // What was being written when the connection broke; connect-node does not know this code.
-  const wasWriting = (error.cause as NodeJS.ErrnoException | undefined)?.code === "ECANCELED";
+  // What was being written when the connection broke or the stream was closed; connect-node does not know these codes.
+  const wasWriting = CLOSED_WHILE_WRITING.has((error.cause as NodeJS.ErrnoException | undefined)?.code);
   return wasWriting || CLIENT_LEFT.has(error.code);
 }
 
