@@ -371,11 +371,17 @@ async function within<Result>(what: string, promise: Promise<Result>): Promise<R
   }
 }
 
-/** After a failed sync of a file, another one of the same file would answer OK for pages that are lost. */
+const STORE_DIRECTORY = "data";
+
+/**
+ * After a failed sync of a file, another one of the same file would answer OK for pages that are lost. The directory of the
+ * store is synced by each of RocksDB's jobs that has made a file in it: one that runs already when the sync of another fails
+ * comes to its own, and what is acknowledged rests on the log, whose own failed syncs are never repeated.
+ */
 function assertNoRetry(events: readonly Event[]): void {
   const failed = new Set<number>();
   for (const { what, inode, path, result } of events) {
-    if (what !== "sync") continue;
+    if (what !== "sync" || path === STORE_DIRECTORY) continue;
     assert.ok(!failed.has(inode), `${path} is synced again after a sync of it failed`);
     if (result !== 0) failed.add(inode);
   }

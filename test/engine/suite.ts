@@ -222,13 +222,19 @@ export function engineSuite(name: string, open: OpenEngine): void {
         partition("b", "i"),
         distinct.map((each) => ({ ...each, metadata: {} })),
       );
+      return distinct;
     };
     for (let i = 0; i < 14; i++) await put(1000);
     let recalls = 0;
     let byGraph = 0;
+    let newestFound = 0;
     await until(async () => (await engine.indexStats({ bucket: "b", index: "i" })).state === "ready");
     for (let round = 0; round < 100; round++) {
-      await put(20);
+      const [newest] = await put(20);
+      assert.ok(newest);
+      const near = { ...exactly(newest.data, 1), search: { kind: "recall_target", recallTarget: 0.95 } } as const;
+      const [nearest] = (await engine.queryVectors(partition("b", "i"), near)).vectors;
+      if (nearest?.key === newest.key) newestFound++;
       const removed = [...model.keys()].slice(round, round + 10);
       await engine.deleteVectors(partition("b", "i"), byKeys(...removed));
       for (const key of removed) model.delete(key);
@@ -242,6 +248,7 @@ export function engineSuite(name: string, open: OpenEngine): void {
     }
     assert.ok(recalls / 100 >= 0.95, `recall ${recalls / 100}`);
     assert.ok(byGraph > 50, `${byGraph} of 100 queries walked the graph`);
+    assert.ok(newestFound >= 95, `${newestFound} of 100 vectors were found as soon as they were stored`);
   });
 
   test(`${name}: a query by key finds what lies on all sides of its vector`, async (t) => {

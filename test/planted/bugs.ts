@@ -116,7 +116,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     file: DISK_GUARD,
     search: "return this.#problem ? this.reserve * RESUME_SHARE : this.reserve;",
     replace: "return this.reserve;",
-    test: DISK_FULL_TEST,
+    test: { file: "test/engine/storage-disk.test.ts", name: "once it has refused, the guard waits for more room" },
   },
   {
     name: "deletes are refused on a full disk like puts",
