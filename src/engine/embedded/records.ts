@@ -53,6 +53,12 @@ export interface MetadataChunk {
   record(i: number): Uint8Array;
 }
 
+/** Notes that the process takes so many bytes; a promise while whoever takes more has to wait. */
+type TakeMemory = (bytes: number) => Promise<void> | undefined;
+
+/** Bytes in memory for each of stored metadata that is answered: as objects, and as the message that they become. */
+const DECODED_TIMES = 16;
+
 /** The stored records of the vectors of one index: what is on disk, whatever memory shows. */
 export class Records {
   readonly #database: Database;
@@ -61,16 +67,18 @@ export class Records {
   readonly #allowsSparse: boolean;
   /** Refuses to load so many bytes more into memory. */
   readonly assertLoadable: (bytes: number) => Promise<void>;
+  readonly #takeMemory: TakeMemory;
 
   constructor(
     database: Database,
     columnFamily: number,
-    options: { readonly allowsSparse: boolean; readonly assertLoadable: (bytes: number) => Promise<void> },
+    options: Pick<Records, "assertLoadable"> & { readonly allowsSparse: boolean; readonly takeMemory: TakeMemory },
   ) {
     this.#database = database;
     this.#columnFamily = columnFamily;
     this.#allowsSparse = options.allowsSparse;
     this.assertLoadable = options.assertLoadable;
+    this.#takeMemory = options.takeMemory;
   }
 
   /** `replaces`: the key may have records, of which those must go that the vector has not. */
@@ -130,6 +138,7 @@ export class Records {
       const metadata = this.#multiGet(METADATA_KIND, namespace, keys, view);
       const parts = projection.data ? this.#parts(namespace, keys, view) : undefined;
       const [records, partOf] = await Promise.all([metadata, parts]);
+      if (projection.metadata) await this.#takeMemory(DECODED_TIMES * records.data.byteLength);
       return keys.map((key, i) => {
         const record = recordAt(records, i);
         return record && { ...toVector(key, record, projection), ...partOf?.(i) };
@@ -163,6 +172,8 @@ export class Records {
   ): Promise<Vector[]> {
     const keys = found.map(({ key }) => key);
     const partOf = projection.data ? await this.#parts(namespace, keys, snapshot) : undefined;
+    const bytes = found.reduce((sum, { record }) => sum + record.byteLength, 0);
+    if (projection.metadata) await this.#takeMemory(DECODED_TIMES * bytes);
     return found.map(({ key, record }, i) => ({ ...toVector(key, record, projection), ...partOf?.(i) }));
   }
 

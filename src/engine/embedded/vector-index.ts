@@ -102,6 +102,7 @@ export class VectorIndex {
     const records = new Records(store.database, columnFamily, {
       allowsSparse: record.distanceMetric === "dot_product",
       assertLoadable: (bytes) => store.memory.assertLoadable(bytes),
+      takeMemory: (bytes) => store.memory.process.take(bytes),
     });
     this.#records = records;
     this.#partitions = new Partitions({ records, config: () => this.#config, random, saved });
