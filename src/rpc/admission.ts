@@ -24,7 +24,7 @@ export const DEFAULT_ADMISSION_LIMITS: AdmissionLimits = Object.freeze({
   seats: Object.freeze({ read: 16, search: SEARCHES_AT_ONCE, write: 64, stream: 16 }),
   clientShare: 0.75,
   waitingMax: 1_024,
-  waitingOfClient: 16,
+  waitingOfClient: 32,
   waitMaxMs: 1_000,
   standingWaitMaxMs: 100,
   standingMs: 1_000,
