@@ -1,8 +1,6 @@
 // Threads that run tasks in the order of arrival.
 #pragma once
 
-#include <unistd.h>
-
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -21,12 +19,6 @@ inline size_t coreCount() {
   const size_t cores = std::thread::hardware_concurrency();
   return cores == 0 ? 1 : cores;
 }
-
-// By how much the threads of a pool are nicer than the event loop (nice(2), which on Linux is for the calling thread):
-// that starts and ends every task, so whoever waits for it waits for all of them.
-constexpr int kPoolNice = 4;
-// Of what nobody waits for.
-constexpr int kQueueNice = 8;
 
 // Lives until the process ends: its threads are detached and never joined, so that an exit in the middle of a task
 // destroys nothing that they use. Tasks must not throw.
@@ -52,7 +44,6 @@ class ThreadPool {
 
  private:
   void run() {
-    (void)!nice(kPoolNice);
     for (;;) {
       Task task;
       {
@@ -90,7 +81,6 @@ class TaskQueue : public std::enable_shared_from_this<TaskQueue> {
 
  private:
   void run() {
-    (void)!nice(kQueueNice);
     for (;;) {
       Task task;
       {
