@@ -31,6 +31,7 @@ export interface Config {
   readonly secretsKeyFile: string | undefined;
   /** Origins whose pages may call this server, such as "https://app.example"; "*" for all. Empty: none. */
   readonly corsOrigins: readonly string[];
+  /** Names by which a server without access keys may be called besides those of its own machine; "*" for all. Empty: none. */
   readonly hosts: readonly string[];
   readonly logLevel: LogLevel;
   /** File that keeps who did what; undefined: none does. */
@@ -167,14 +168,14 @@ export const OPTIONS: { readonly [Key in keyof Config]: Option<Config[Key]> } = 
     flag: "hosts",
     environment: "QUIVER_HOSTS",
     default: [],
-    parse: (text) => text.split(",").map((host) => nonEmpty(host.trim()).toLowerCase()),
+    parse: (text) => listOf(text.toLowerCase()),
     help: "Names by which a server without access keys may be called, separated by commas; * for all",
   },
   corsOrigins: {
     flag: "cors-origins",
     environment: "QUIVER_CORS_ORIGINS",
     default: [],
-    parse: (text) => text.split(",").map((origin) => nonEmpty(origin.trim())),
+    parse: listOf,
     help: "Origins whose pages may call the server, separated by commas; * for all",
   },
   logLevel: {
@@ -369,6 +370,10 @@ function bytes(text: string, { min, max = Number.MAX_SAFE_INTEGER }: { min: numb
   if (size >= min && size <= max) return size;
   const most = max === Number.MAX_SAFE_INTEGER ? "" : ` and at most ${max / MIB}MiB`;
   throw new Error(`must be bytes such as 1073741824 or 1GiB, at least ${min / MIB}MiB${most}`);
+}
+
+function listOf(text: string): string[] {
+  return text.split(",").map((item) => nonEmpty(item.trim()));
 }
 
 function nonEmpty(text: string): string {

@@ -63,8 +63,9 @@ export function createHealth(options: HealthOptions): RpcService {
       const current = async () =>
         ((await isVisible(service, context)) && poll.latest().get(service)) || Status.SERVICE_UNKNOWN;
       const leave = poll.join();
-      let last = shutdown.aborted ? Status.NOT_SERVING : await current();
+      let last: Status = Status.NOT_SERVING;
       try {
+        if (!shutdown.aborted) last = await current();
         yield { status: last };
         while (!signal.aborted) {
           await untilAborted(poll.next(), signal, (reason) => new Error("Watch has ended", { cause: reason }));

@@ -26,6 +26,7 @@ import {
   VECTOR_KIND,
   valueAt,
 } from "./layout.ts";
+import type { ProcessMemory } from "./memory/process-memory.ts";
 import { scanRange } from "./scan.ts";
 import type { SetLoader } from "./set/set-loader.ts";
 import type { DataRecord, SetRestorer } from "./set/set-restorer.ts";
@@ -53,9 +54,6 @@ export interface MetadataChunk {
   record(i: number): Uint8Array;
 }
 
-/** Notes that the process takes so many bytes; a promise while whoever takes more has to wait. */
-type TakeMemory = (bytes: number) => Promise<void> | undefined;
-
 /** Bytes in memory for each of stored metadata that is answered: as objects, and as the message that they become. */
 const DECODED_TIMES = 16;
 
@@ -67,12 +65,15 @@ export class Records {
   readonly #allowsSparse: boolean;
   /** Refuses to load so many bytes more into memory. */
   readonly assertLoadable: (bytes: number) => Promise<void>;
-  readonly #takeMemory: TakeMemory;
+  readonly #takeMemory: ProcessMemory["take"];
 
   constructor(
     database: Database,
     columnFamily: number,
-    options: Pick<Records, "assertLoadable"> & { readonly allowsSparse: boolean; readonly takeMemory: TakeMemory },
+    options: Pick<Records, "assertLoadable"> & {
+      readonly allowsSparse: boolean;
+      readonly takeMemory: ProcessMemory["take"];
+    },
   ) {
     this.#database = database;
     this.#columnFamily = columnFamily;
@@ -172,8 +173,10 @@ export class Records {
   ): Promise<Vector[]> {
     const keys = found.map(({ key }) => key);
     const partOf = projection.data ? await this.#parts(namespace, keys, snapshot) : undefined;
-    const bytes = found.reduce((sum, { record }) => sum + record.byteLength, 0);
-    if (projection.metadata) await this.#takeMemory(DECODED_TIMES * bytes);
+    if (projection.metadata) {
+      const bytes = found.reduce((sum, { record }) => sum + record.byteLength, 0);
+      await this.#takeMemory(DECODED_TIMES * bytes);
+    }
     return found.map(({ key, record }, i) => ({ ...toVector(key, record, projection), ...partOf?.(i) }));
   }
 
