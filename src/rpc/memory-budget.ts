@@ -6,13 +6,13 @@ const RETRY_AFTER_MS = 1_000;
 export interface Lease {
   /** Everything that was ever reserved. */
   readonly total: number;
-  /** Takes bytes from the budget. Throws MEMORY_FULL when they are not there. */
+  /** Takes bytes from the budget. Throws MEMORY_FULL when they are not there, and CANCELLED once it is closed. */
   reserve(bytes: number): void;
-  /** Takes bytes from the budget though they may not be there: later calls are refused then. */
+  /** Takes bytes from the budget though they may not be there: later calls are refused then. Nothing once it is closed. */
   take(bytes: number): void;
   /** Gives bytes back. */
   release(bytes: number): void;
-  /** Gives back what is left. */
+  /** Gives back what is left; nothing is taken any more. */
   close(): void;
 }
 
@@ -48,7 +48,9 @@ export function createMemoryBudget(options: MemoryBudgetOptions): MemoryBudget {
   const open = (): Lease => {
     let held = 0;
     let total = 0;
+    let isClosed = false;
     const take = (bytes: number) => {
+      if (isClosed) return;
       used += bytes;
       held += bytes;
       total += bytes;
@@ -63,12 +65,16 @@ export function createMemoryBudget(options: MemoryBudgetOptions): MemoryBudget {
         return total;
       },
       reserve(bytes) {
+        if (isClosed) throw new QuiverError("CANCELLED", "The call has ended");
         assertRoom(bytes);
         take(bytes);
       },
       take,
       release,
-      close: () => release(held),
+      close() {
+        release(held);
+        isClosed = true;
+      },
     };
   };
   return { open, assertLeft: () => assertRoom(1) };

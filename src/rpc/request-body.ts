@@ -1,11 +1,8 @@
 import { isUtf8 } from "node:buffer";
-import { promisify } from "node:util";
-import { gunzip } from "node:zlib";
 import { QuiverError } from "../errors.ts";
 import { ChunkBuffer } from "./chunk-buffer.ts";
 import { toRequestError } from "./error.ts";
-
-const unzip = promisify(gunzip);
+import { gunzip } from "./gunzip.ts";
 
 const ENVELOPE_HEADER_BYTES = 5;
 const COMPRESSED = 0b1;
@@ -123,13 +120,15 @@ async function readMessage(data: Uint8Array, compressed: boolean, rules: Request
 }
 
 async function decompress(data: Uint8Array, rules: RequestBodyRules): Promise<Uint8Array> {
+  let length = 0;
   try {
-    const message = await unzip(data, { maxOutputLength: rules.maxBytes });
-    rules.reserve(message.length);
-    return message;
+    return await gunzip(data, (bytes) => {
+      length += bytes;
+      if (length > rules.maxBytes) throw tooLarge(rules);
+      rules.reserve(bytes);
+    });
   } catch (error) {
     if (error instanceof QuiverError) throw error;
-    if (error instanceof RangeError) throw tooLarge(rules);
     throw new QuiverError("MALFORMED_REQUEST", "Request is not valid gzip", { cause: error });
   }
 }
