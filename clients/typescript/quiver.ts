@@ -49,7 +49,8 @@ export class Quiver {
   readonly tags: Client<typeof TagService>;
   readonly admin: Client<typeof AdminService>;
 
-  constructor({ url = DEFAULT_URL, transport = overFetch(url) }: QuiverOptions = {}) {
+  constructor({ url = DEFAULT_URL, apiKey, transport: given = overFetch(url) }: QuiverOptions = {}) {
+    const transport = apiKey === undefined ? given : withApiKey(given, apiKey);
     this.buckets = createClient(BucketService, transport);
     this.indexes = createClient(IndexService, transport);
     this.namespaces = createClient(NamespaceService, transport);
@@ -203,6 +204,21 @@ export class Index {
 
 function overFetch(url: string): Transport {
   return createConnectTransport({ baseUrl: url, useBinaryFormat: true });
+}
+
+/** The same transport; interceptors can be given only to those that are made here. */
+function withApiKey(transport: Transport, apiKey: string): Transport {
+  const withCredentials = (given: HeadersInit | undefined) => {
+    const headers = new Headers(given);
+    headers.set("authorization", `Bearer ${apiKey}`);
+    return headers;
+  };
+  return {
+    unary: (method, signal, timeoutMs, headers, ...rest) =>
+      transport.unary(method, signal, timeoutMs, withCredentials(headers), ...rest),
+    stream: (method, signal, timeoutMs, headers, ...rest) =>
+      transport.stream(method, signal, timeoutMs, withCredentials(headers), ...rest),
+  };
 }
 
 function toFlags({ data = false, metadata = true }: Projection) {

@@ -4,6 +4,8 @@ import type { Transport } from "@connectrpc/connect";
 export interface QuiverOptions {
   /** Where the server is. Default: http://127.0.0.1:8080. */
   readonly url?: string;
+  /** What every call brings as `authorization: Bearer <api key>`. Default: none, for a server that has no access keys. */
+  readonly apiKey?: string;
   /** How to speak to it, from @connectrpc/connect-web or connect-node. Default: Connect over fetch. */
   readonly transport?: Transport;
 }

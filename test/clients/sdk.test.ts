@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { type QueryAnswer, Quiver, reasonOf, registry } from "@quiver/client";
+import { AccessRole } from "../../gen/quiver/v1/admin_service_pb.ts";
 import { startServer } from "../support/server.ts";
 
 test("the TypeScript client puts, gets, lists, queries and deletes over each protocol", async (t) => {
@@ -105,5 +106,33 @@ test("the TypeScript client updates, filters, and queries in every way over each
     }
     const many = await index.query([0, 1], { topK: 10_000, metadata: false });
     assert.deepEqual([many.vectors.length, new Set(many.vectors.map(({ key }) => key)).size], [1_200, 1_200]);
+  }
+});
+
+test("the TypeScript client brings its api key with every call and stream over each transport", async (t) => {
+  const { url } = await startServer(t);
+  const { apiKey } = await new Quiver({ url }).admin.createAccessKey({ role: AccessRole.ADMIN });
+  const transports = { fetch: undefined, grpc: createGrpcTransport({ baseUrl: url }) };
+  for (const [name, transport] of Object.entries(transports)) {
+    const options = { url, ...(transport && { transport }) };
+    const quiver = new Quiver({ ...options, apiKey });
+    const index = quiver.bucket(name).index("i");
+    await quiver.bucket(name).create();
+    await index.create({ dimension: 2, distanceMetric: "cosine" });
+    await index.put([{ key: "a", data: [1, 0] }]);
+    let exported = 0;
+    for await (const { vectors } of quiver.vectors.exportVectors({ vectorBucketName: name, indexName: "i" })) {
+      exported += vectors.length;
+    }
+    assert.equal(exported, 1);
+    const reasonOfDelete = async (other: Quiver) =>
+      reasonOf(
+        await other
+          .bucket(name)
+          .delete()
+          .catch((error) => error),
+      );
+    assert.equal(await reasonOfDelete(new Quiver(options)), "CREDENTIALS_MISSING");
+    assert.equal(await reasonOfDelete(new Quiver({ ...options, apiKey: `${apiKey}x` })), "CREDENTIALS_INVALID");
   }
 });
