@@ -249,7 +249,17 @@ function limit(flag: string, help: string): Option<number> {
 const KEYS = Object.keys(OPTIONS) as (keyof Config)[];
 
 /** Variables of the same prefix that are not configuration of the server. */
-const OTHER_VARIABLES = ["QUIVER_CONFIG", "QUIVER_ADDON", "QUIVER_SIMD", "QUIVER_SECRETS_KEY", "QUIVER_API_KEY"];
+const OTHER_VARIABLES = [
+  "QUIVER_CONFIG",
+  "QUIVER_ADDON",
+  "QUIVER_SIMD",
+  "QUIVER_SECRETS_KEY",
+  // Of the commands that call a server.
+  "QUIVER_API_KEY",
+  "QUIVER_TLS_CA",
+  "QUIVER_TLS_CLIENT_CERT",
+  "QUIVER_TLS_CLIENT_KEY",
+];
 const TEST_VARIABLES = "QUIVER_TEST_";
 
 /**

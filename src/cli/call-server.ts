@@ -12,15 +12,17 @@ interface ErrorAnswer {
  * Calls a method ("AdminService/CreateBackup") of a running server, as Connect with JSON, and waits as long as it takes:
  * fetch gives up after five minutes. Fails with the server's error, or with INVALID_FIELD when no server answers there.
  */
-export async function callServer({ url, apiKey }: ServerAccess, method: string, message: object): Promise<unknown> {
-  const { status, body } = await post(urlOf(url, method), apiKey, JSON.stringify(message)).catch((cause: unknown) => {
-    throw noServer(url, (cause as Error).message || String((cause as NodeJS.ErrnoException).code), cause);
-  });
+export async function callServer(server: ServerAccess, method: string, message: object): Promise<unknown> {
+  const { status, body } = await post(server, urlOf(server.url, method), JSON.stringify(message)).catch(
+    (cause: NodeJS.ErrnoException) => {
+      throw tlsProblem(server, cause) ?? noServer(server.url, cause.message || `${cause.code}`, cause);
+    },
+  );
   let answer: unknown;
   try {
     answer = JSON.parse(body);
   } catch (cause) {
-    throw noServer(url, `the answer with status ${status} is no JSON`, cause);
+    throw noServer(server.url, `the answer with status ${status} is no JSON`, cause);
   }
   if (status === 200) return answer;
   const { message: sentence, details } = answer as ErrorAnswer;
@@ -47,19 +49,54 @@ function noServer(url: string, problem: string, cause: unknown): QuiverError {
   );
 }
 
+const UNTRUSTED =
+  /^(DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_(GET_ISSUER_CERT|GET_ISSUER_CERT_LOCALLY|VERIFY_LEAF_SIGNATURE))$/;
+const WANTS_CERTIFICATE = /ALERT_(CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE)$/;
+const REFUSES_CERTIFICATE = /ALERT_(UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_EXPIRED|CERTIFICATE_UNKNOWN)$/;
+
+/** What a person can mend, instead of OpenSSL's words; undefined: something else. */
+function tlsProblem({ url, tls }: ServerAccess, { code = "" }: NodeJS.ErrnoException): QuiverError | undefined {
+  const sentence = (() => {
+    if (UNTRUSTED.test(code)) {
+      return `its certificate is not trusted: name a PEM file of the CA that signed it, or of that certificate itself, with --tls-ca`;
+    }
+    if (code === "ERR_TLS_CERT_ALTNAME_INVALID")
+      return "its certificate is not for that name: say in --url one that it is for";
+    if (code === "CERT_HAS_EXPIRED") return "its certificate has expired";
+    if (tls.cert === undefined && WANTS_CERTIFICATE.test(code)) {
+      return "it wants a certificate of the client: name PEM files with --tls-client-cert and --tls-client-key";
+    }
+    // A server on Node ends the connection without an alert when it does not know the CA.
+    if (tls.cert !== undefined && (REFUSES_CERTIFICATE.test(code) || (isHttps(url) && code === "ECONNRESET"))) {
+      return "it ended the connection: it may not accept the certificate of --tls-client-cert";
+    }
+    if (isHttps(url) && code === "EPROTO") return "it does not speak TLS there: say http:// in --url";
+    if (!isHttps(url) && code === "ECONNRESET")
+      return "it ended the connection: if it speaks TLS, say https:// in --url";
+    return undefined;
+  })();
+  return sentence === undefined ? undefined : new QuiverError("INVALID_FIELD", `Cannot call ${url}: ${sentence}`);
+}
+
+function isHttps(url: string): boolean {
+  return URL.parse(url)?.protocol === "https:";
+}
+
 function isReason(reason: string): reason is Reason {
   return Object.hasOwn(REASONS, reason);
 }
 
-function post(url: URL, apiKey: string | undefined, body: string): Promise<{ status: number; body: string }> {
-  const send = url.protocol === "https:" ? requestHttps : requestHttp;
+function post({ apiKey, tls }: ServerAccess, url: URL, body: string): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
     const headers = {
       "content-type": "application/json",
       "content-length": Buffer.byteLength(body),
       ...(apiKey !== undefined && { authorization: `Bearer ${apiKey}` }),
     };
-    const request = send(url, { method: "POST", headers }, (response) => {
+    const options = { method: "POST", headers };
+    const isTls = url.protocol === "https:";
+    const request = isTls ? requestHttps(url, { ...options, ...tls }) : requestHttp(url, options);
+    request.on("response", (response) => {
       const chunks: Buffer[] = [];
       response.on("data", (chunk) => chunks.push(chunk));
       response.on("error", reject);

@@ -112,7 +112,7 @@ async function withHolder<T>(
 ): Promise<T> {
   const { data, "secrets-key-file": secretsKeyFile } = flags;
   const remote = [...SERVER_FLAGS.map((flag) => flags[flag])].some((value) => value !== undefined);
-  if (data !== undefined && remote) throw invalid("Give --data, or --url and --api-key-file, not both");
+  if (data !== undefined && remote) throw invalid("Give --data, or how to call a server, not both");
   if (data === undefined && secretsKeyFile !== undefined) throw invalid("--secrets-key-file goes with --data alone");
   const holder =
     data === undefined

@@ -8,7 +8,7 @@ import { callServer } from "./call-server.ts";
 import type { Command } from "./command.ts";
 import { assertHoldsData, openData } from "./data-directory.ts";
 import { EXIT_CODES } from "./exit-codes.ts";
-import { type ServerAccess, serverAccess } from "./server-access.ts";
+import { SERVER_FLAGS, SERVER_HELP, type ServerAccess, serverAccess } from "./server-access.ts";
 
 /** What was read, and what is wrong with it: a file, or "", and a sentence. */
 interface Found {
@@ -25,11 +25,11 @@ export const verify: Command = {
 Reads everything, compares every checksum, and prints what is wrong. Exit code ${EXIT_CODES.ok}: nothing is; ${EXIT_CODES.damaged}: something is.
 
   --data           A data directory that no server uses
-  --url            A running server, which goes on answering
-  --api-key-file   File with the api key to call it with; else QUIVER_API_KEY in the environment
-`,
+
+Of a running server, whose --url must be given
+${SERVER_HELP}`,
   async run(args) {
-    const { flags, words } = readArguments(args, ["data", "url", "api-key-file"], { words: 1 });
+    const { flags, words } = readArguments(args, ["data", ...SERVER_FLAGS], { words: 1 });
     const given = [flags.data, flags.url, ...words].filter((each) => each !== undefined);
     if (given.length !== 1) {
       throw new QuiverError(

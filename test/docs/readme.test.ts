@@ -9,6 +9,8 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 const root = resolve(import.meta.dirname, "../..");
 const readme = readFileSync(join(root, "README.md"), "utf8");
 const tlsGuide = readFileSync(join(root, "docs/guides/tls.md"), "utf8");
+/** What `npm run -s quiver --` runs, wherever it is called. */
+const QUIVER = `"${process.execPath}" "${join(root, "src/main.ts")}"`;
 const DOCUMENTED_HOST = "127.0.0.1:8080";
 
 test("the curl and grpcurl calls of the README work one after the other", async (t) => {
@@ -33,7 +35,7 @@ test("the TypeScript of the README works", async (t) => {
   assert.match(await run(process.execPath, [file], { cwd: root }), /^dune \{ year: 1965 \}/);
 });
 
-test("the certificate that the guide to TLS makes is one that curl believes", async (t) => {
+test("the certificate that the guide to TLS makes is one that curl and the commands believe", async (t) => {
   if (!findProgram(t, "openssl", "apt-get install openssl")) return;
   const code = codeBlocks(tlsGuide, "sh").find((each) => each.startsWith("openssl")) ?? "";
   const [make = "", ask = ""] = code.split(/^(?=curl)/m);
@@ -42,7 +44,9 @@ test("the certificate that the guide to TLS makes is one that curl believes", as
   const files = ["--tls-cert", join(cwd, "cert.pem"), "--tls-key", join(cwd, "key.pem")];
   const { url } = await startServer(t, files);
   const { port } = new URL(url);
-  assert.equal(await run("sh", ["-ec", ask.replace("curl", "curl -sS").replace("8080", port)], { cwd }), "ok\n");
+  const asked = ask.replaceAll("8080", port).replace("curl", "curl -sS").replace("npm run -s quiver --", QUIVER);
+  assert.match(asked, /keys list .*--tls-ca/);
+  assert.equal(await run("sh", ["-ec", asked], { cwd }), "ok\n");
 });
 
 test("the README's links lead to files and folders", () => {

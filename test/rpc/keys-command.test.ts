@@ -5,6 +5,7 @@ import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
 import { Code } from "@connectrpc/connect";
+import { createCa, createCertificate, type Pair, writePair } from "../support/certificates.ts";
 import { createClients, PROTOCOLS } from "../support/protocols.ts";
 import { failureOf } from "../support/resources.ts";
 import { ServerProcess, startServer } from "../support/server.ts";
@@ -18,14 +19,16 @@ interface Ended {
   readonly err: string;
 }
 
-/** Runs quiver keys as a user does; the exit code, and what it printed. */
-function keys(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ended> {
+/** Runs a command as a user does; the exit code, and what it printed. */
+function quiver(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ended> {
   return new Promise((done) => {
-    execFile(process.execPath, [main, "keys", ...args], { env: { ...process.env, ...env } }, (error, out, err) =>
+    execFile(process.execPath, [main, ...args], { env: { ...process.env, ...env } }, (error, out, err) =>
       done({ code: Number(error?.code ?? 0), out, err }),
     );
   });
 }
+
+const keys = (args: readonly string[], env?: Readonly<Record<string, string>>) => quiver(["keys", ...args], env);
 
 /** What a command that must succeed printed: the api key and its id. */
 async function issued(args: readonly string[], env?: Readonly<Record<string, string>>) {
@@ -176,4 +179,63 @@ test("wrong calls are one sentence, show no api key, and make nothing", async ()
   const odd = await keys(["list"], { QUIVER_API_KEY: "secret\u00fc" });
   assert.equal(odd.code, 2);
   assert.equal(odd.err.includes("secret\u00fc"), false);
+});
+
+test("commands call a server that wants a certificate of the client, and say what is missing without it", async (t) => {
+  const [ca, otherCa] = await Promise.all([createCa("CA"), createCa("other CA")]);
+  const file = (content: string) => {
+    const path = join(temporaryDirectory(), "file.pem");
+    writeFileSync(path, content);
+    return path;
+  };
+  const caFile = file(ca.cert);
+  const present = ({ cert, key }: Pair) => ["--tls-client-cert", file(cert), "--tls-client-key", file(key)];
+  const [own, foreign] = await Promise.all([createCertificate("client", ca), createCertificate("client", otherCa)]);
+  const files = writePair(temporaryDirectory(), await createCertificate("server", ca));
+  const { url } = await startServer(t, [...files, "--tls-client-ca", caFile]);
+  const { url: plainUrl } = await startServer(t);
+
+  const all = ["--url", url, "--tls-ca", caFile, ...present(own)];
+  const boss = await issued(["create", "--role", "admin", ...all]);
+  const env = { QUIVER_API_KEY: boss.apiKey };
+  const named = { QUIVER_TLS_CA: caFile, QUIVER_TLS_CLIENT_CERT: file(own.cert), QUIVER_TLS_CLIENT_KEY: file(own.key) };
+  const fine = [
+    await keys(["list", ...all], env),
+    await keys(["list", "--url", url], { ...env, ...named }),
+    await quiver(["backup", ...all], env),
+    await quiver(["verify", ...all], env),
+  ];
+  for (const { code, err } of fine) assert.deepEqual([code, err], [0, ""]);
+
+  const trusting = ["--url", url, "--tls-ca", caFile];
+  const localhost = url.replace("127.0.0.1", "localhost");
+  const refused: [string[], RegExp][] = [
+    [["--url", url], /its certificate is not trusted: .* --tls-ca$/],
+    [["--url", url, "--tls-ca", file(otherCa.cert)], /its certificate is not trusted: .* --tls-ca$/],
+    [["--url", localhost, "--tls-ca", caFile], /its certificate is not for that name: .* --url/],
+    [trusting, /it wants a certificate of the client: .* --tls-client-cert and --tls-client-key$/],
+    [[...trusting, ...present(foreign)], /it may not accept the certificate of --tls-client-cert$/],
+    [["--url", url.replace("https", "http")], /if it speaks TLS, say https:\/\//],
+    [["--url", plainUrl.replace("http", "https")], /it does not speak TLS there: say http:\/\//],
+  ];
+  for (const [args, message] of refused) {
+    const { code, err } = await keys(["list", ...args], env);
+    assert.deepEqual([code, err.match(/^quiver: Cannot call .*\n$/g)?.length], [2, 1], err);
+    assert.match(err.trimEnd(), message);
+    assert.doesNotMatch(err, /SSL routines|--use-system-ca/);
+  }
+  const wrong: [string[], RegExp][] = [
+    [["--tls-ca", file("x")], /--tls-ca ".*" must hold a certificate in PEM/],
+    [["--tls-ca", "/nowhere/ca.pem"], /Cannot read --tls-ca "\/nowhere\/ca\.pem"/],
+    [["--tls-client-cert", file(own.cert)], /must be given together/],
+    [present({ cert: own.cert, key: own.cert }), /--tls-client-key ".*" must hold a private key/],
+    [present({ cert: own.cert, key: foreign.key }), /--tls-client-key is not the key of/],
+  ];
+  for (const [args, message] of wrong) {
+    const { code, err } = await keys(["list", ...args]);
+    assert.equal(code, 2);
+    assert.match(err, message);
+  }
+  const variable = await keys(["list"], { QUIVER_TLS_CA: "/nowhere/ca.pem" });
+  assert.match(variable.err, /Cannot read QUIVER_TLS_CA "\/nowhere\/ca\.pem"/);
 });
