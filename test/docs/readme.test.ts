@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
 import { findProgram, run } from "../support/command.ts";
@@ -47,6 +47,35 @@ test("the certificate that the guide to TLS makes is one that curl and the comma
   const asked = ask.replaceAll("8080", port).replace("curl", "curl -sS").replace("npm run -s quiver --", QUIVER);
   assert.match(asked, /keys list .*--tls-ca/);
   assert.equal(await run("sh", ["-ec", asked], { cwd }), "ok\n");
+});
+
+test("the guides keep an api key in a file, call with it, and set, read and delete a policy", async (t) => {
+  if (!findProgram(t, "jq", "apt-get install jq")) return;
+  const { url } = await startServer(t);
+  const home = temporaryDirectory();
+  const guide = (name: string) => readFileSync(join(root, `docs/guides/${name}.md`), "utf8");
+  const [policy = ""] = codeBlocks(guide("policies"), "json");
+  writeFileSync(join(home, "policy.json"), policy);
+  const shell = (code: string) => {
+    const here = code.replaceAll(DOCUMENTED_HOST, new URL(url).host).replaceAll("npm run -s quiver --", QUIVER);
+    return run("bash", ["-ec", here.replaceAll(/ keys \w+/g, `$& --url ${url}`)], {
+      cwd: home,
+      env: { ...process.env, HOME: home },
+    });
+  };
+  await shell(`curl -sS -H 'content-type: application/json' ${url}/quiver.v1.BucketService/CreateVectorBucket \
+    -d '{"vectorBucketName": "papers"}'`);
+  const access = codeBlocks(guide("access"), "sh").filter((code) => code.includes("~/.quiver-api-key"));
+  const [create = "", list = "", curl = ""] = access;
+  await shell(create);
+  const [key] = readFileSync(join(home, ".quiver-api-key"), "utf8").match(/^qk_QK\w+\n$/) ?? [];
+  assert.ok(key);
+  assert.match(await shell(list), /^qk_QK.*\nQK.*(admin|read-only).*\nQK/);
+  assert.match(await shell(curl), /"vectorBucketName":"papers"/);
+  for (const file of [".quiver-api-key", ".quiver-header"]) assert.equal(statSync(join(home, file)).mode & 0o77, 0);
+
+  const [calls = ""] = codeBlocks(guide("policies"), "sh");
+  assert.equal(await shell(calls), `{}${policy}\n{}`);
 });
 
 test("the README's links lead to files and folders", () => {

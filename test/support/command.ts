@@ -7,7 +7,11 @@ import { promisify } from "node:util";
 const execute = promisify(execFile);
 
 /** Runs a program to its end and resolves to what it printed; rejects with its complaints when it fails. */
-export async function run(program: string, args: readonly string[], options: { cwd?: string } = {}): Promise<string> {
+export async function run(
+  program: string,
+  args: readonly string[],
+  options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
+): Promise<string> {
   const { stdout } = await execute(program, args, { ...options, maxBuffer: 64 * 1024 * 1024 });
   return stdout;
 }

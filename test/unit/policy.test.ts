@@ -515,21 +515,30 @@ suite("docs/guides/policies.md", () => {
   const examples = [...page.matchAll(/^```json\n(.*?)^```/gms)].map(([, code = ""]) => code);
   const [first = "", tenant = "", tls = "", vendor = ""] = examples;
 
+  const [website = "", tenantKey = "", contractor = ""] = new Set(page.match(/\bQK[A-Z2-7]{18}\b/g));
+
+  test("its examples name access keys as the server makes them", () => {
+    const principals = [...page.matchAll(/"Principal": (\{.*?\}|\[.*?\]|"\*")/g)];
+    const named = principals.flatMap(([, json = ""]) => json.match(/"[^"]+"/g) ?? []);
+    assert.ok(named.length > 6, `${named}`);
+    for (const name of named) assert.match(name, /^"(AWS|\*|(arn:aws:iam::\d{12}:user\/)?QK[A-Z2-7]{18})"$/);
+  });
+
   test("its examples say what it says of them", () => {
     assert.equal(examples.length, 4);
-    assert.equal(ask(first), "allow");
-    assert.equal(ask(first, { action: "DeleteVectors" }), undefined);
+    assert.equal(ask(first, { keyId: website }), "allow");
+    assert.equal(ask(first, { keyId: website, action: "DeleteVectors" }), undefined);
     assert.equal(ask(first, { action: "DeleteVectors", address: "192.0.2.1" }), "deny");
     const namespaced = { index: "drafts", namespace: "tenant-a" };
-    assert.equal(ask(tenant, { keyId: "tenant-a" }), "deny");
-    assert.equal(ask(tenant, { keyId: "tenant-a", resource: namespaced }), undefined);
-    assert.equal(ask(tenant, { keyId: "tenant-a", action: "GetIndex", resource: { index: "drafts" } }), undefined);
-    assert.equal(ask(tenant, { keyId: "tenant-a", action: "DeleteIndex", resource: { index: "drafts" } }), "deny");
+    assert.equal(ask(tenant, { keyId: tenantKey }), "deny");
+    assert.equal(ask(tenant, { keyId: tenantKey, resource: namespaced }), undefined);
+    assert.equal(ask(tenant, { keyId: tenantKey, action: "GetIndex", resource: { index: "drafts" } }), undefined);
+    assert.equal(ask(tenant, { keyId: tenantKey, action: "DeleteIndex", resource: { index: "drafts" } }), "deny");
     assert.equal(ask(tls, { secure: false }), "deny");
-    const drafts = { keyId: "contractor", resource: { index: "drafts-1", namespace: "public-1" } };
+    const drafts = { keyId: contractor, resource: { index: "drafts-1", namespace: "public-1" } };
     assert.equal(ask(tls, drafts), "allow");
     assert.equal(ask(tls, { ...drafts, at: Date.parse("2027-01-01") }), undefined);
-    assert.equal(ask(vendor), "allow");
+    assert.equal(ask(vendor, { keyId: website }), "allow");
     assert.equal(ask(vendor, { action: "PutVectorBucketPolicy", resource: {} }), "deny");
   });
 
