@@ -4,8 +4,8 @@ import { openAuditLog } from "./audit-log.ts";
 import type { Config } from "./config.ts";
 import { openCrashNotes } from "./engine/embedded/crash-notes.ts";
 import { openEmbeddedEngine } from "./engine/embedded/embedded-engine.ts";
+import { makeDataDirectory } from "./engine/embedded/make-data-directory.ts";
 import { defaultMemoryLimit, ProcessMemory } from "./engine/embedded/memory/process-memory.ts";
-import { makeDirectory } from "./engine/embedded/storage/directory.ts";
 import type { Engine, Health, Quotas } from "./engine/engine.ts";
 import { QuiverError } from "./errors.ts";
 import { createCrossSiteCheck } from "./http/cross-site.ts";
@@ -177,12 +177,7 @@ function callMemory(limit: number) {
 
 async function openEngine(config: Config, memory: ProcessMemory, log: Log): Promise<Engine> {
   const path = resolve(config.data);
-  try {
-    await makeDirectory(path);
-  } catch (cause) {
-    const message = `Cannot make the data directory "${path}": ${(cause as Error).message}; choose another with --data`;
-    throw new QuiverError("INVALID_FIELD", message, { cause });
-  }
+  await makeDataDirectory(path);
   return openEmbeddedEngine({
     path,
     backups: config.backups === undefined ? undefined : resolve(config.backups),

@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import { makeDirectory } from "../engine/embedded/storage/directory.ts";
+import { makeDataDirectory } from "../engine/embedded/make-data-directory.ts";
 import {
   createRequestToJson,
   type IssuedJson,
@@ -45,7 +45,7 @@ export async function dataHolder(
 ): Promise<KeyHolder> {
   const secretsKey = readSecretsKey(secretsKeyFile ?? process.env.QUIVER_SECRETS_KEY_FILE, process.env);
   const data = resolve(directory);
-  if (create) await makeDirectory(data);
+  if (create) await makeDataDirectory(data);
   else assertHoldsData(data);
   const engine = await openData(data, "call it with --url instead");
   const { accessKeys } = createService(engine, {

@@ -164,6 +164,10 @@ test("wrong calls are one sentence, show no api key, and make nothing", async ()
     [["delete", "", "--data", none], /Which access key/],
     [["delete", "QK", "--data", none], /There are no data/],
     [["list", "--data", directory], /There are no data/],
+    [
+      ["create", "--role", "admin", "--data", join(none, "data")],
+      /Cannot make the data directory .* its parent is not there/,
+    ],
     [["list", "--api-key-file", none], /Cannot read --api-key-file/],
     [["list", "--api-key-file", empty], /must hold one api key and nothing else/],
     [["list", "--url", "http://127.0.0.1:1"], /No Quiver server answers/],
