@@ -46,7 +46,14 @@ export function openAuditLog(path: string, log: Log): AuditLog {
     saidAt = performance.now();
     log.error({ err, path }, "The audit log cannot be written: it misses calls");
   });
-  const lines = pino({ base: null, timestamp: () => `,"time":"${new Date().toISOString()}"` }, file);
+  const lines = pino(
+    {
+      base: null,
+      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    file,
+  );
   return {
     add: ({ keyId, ...entry }) => lines.info({ key: keyId ?? "open", ...entry }),
     close: () => file.flushSync(),

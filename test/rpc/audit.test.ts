@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { test } from "node:test";
 import { Code } from "@connectrpc/connect";
 import { AccessRole } from "../../gen/quiver/v1/admin_service_pb.ts";
@@ -43,8 +43,11 @@ test("the audit log says who did what on what, how it ended, and nothing that is
     ["", "DeleteIndex", "-", "UNAUTHENTICATED", "CREDENTIALS_INVALID"],
     [key, "GetVectorBucket", "none", "NOT_FOUND", "BUCKET_NOT_FOUND"],
   ]);
-  for (const { address, requestId, time } of entries) {
-    assert.equal(address, "127.0.0.1");
+  const guide = readFileSync(resolve(import.meta.dirname, "../../docs/guides/access.md"), "utf8");
+  const fields = [...(guide.split("## Audit log")[1] ?? "").matchAll(/^\| `(\w+)` \|/gm)].map(([, field]) => field);
+  assert.deepEqual(new Set(fields), new Set(entries.flatMap((entry) => Object.keys(entry))));
+  for (const { level, address, requestId, time } of entries) {
+    assert.deepEqual([level, address], ["info", "127.0.0.1"]);
     assert.ok(requestId !== undefined && !Number.isNaN(Date.parse(`${time}`)));
   }
   const secret = apiKey.slice(-20);
