@@ -99,3 +99,42 @@ test("a scope covers what lies in it, and lists that it may lie in", async () =>
     assert.equal(await authorizer.may(of(scopes), action, resource), expected, what);
   }
 });
+
+test("a refusal names the policy to those whom role and scopes would let in, and to nobody else", async () => {
+  const deny = (sid: string | undefined) =>
+    withPolicy(
+      JSON.stringify({
+        Version: "2012-10-17",
+        Statement: [
+          { Effect: "Allow", Principal: "*", Action: "s3vectors:*", Resource: "*" },
+          { Sid: sid, Effect: "Deny", Principal: "*", Action: "s3vectors:*", Resource: "*" },
+        ],
+      }),
+    );
+  const refusal = (authorizer: Authorizer, caller: Caller, action: Parameters<Authorizer["may"]>[1] = "GetIndex") =>
+    authorizer.authorize(caller, action, INDEX).then(
+      () => assert.fail("It is let in"),
+      (error: QuiverError) => {
+        assert.equal(error.reason, "NOT_ALLOWED");
+        return error.message;
+      },
+    );
+  const byPolicy = 'The policy of vector bucket "b" denies GetIndex on index "b/i"';
+  const byKey = 'The access key does not allow GetIndex on index "b/i"';
+  const elsewhere = { ...READER, scopes: [{ bucket: "other" }] };
+  for (const [sid, tail] of [
+    ["Nobody", ': statement "Nobody"'],
+    ["", ""],
+    [undefined, ""],
+    ["x".repeat(129), ""],
+  ] as const) {
+    assert.equal(await refusal(deny(sid), READER), `${byPolicy}${tail}`);
+    assert.equal(await refusal(deny(sid), ADMIN), `${byPolicy}${tail}`);
+    assert.equal(await refusal(deny(sid), elsewhere), byKey);
+    assert.equal(await refusal(deny(sid), nobody({ address: "127.0.0.1", secure: false })), byKey);
+  }
+  assert.match(await refusal(deny("Nobody"), READER, "DeleteIndex"), /^The access key does not allow DeleteIndex/);
+  assert.equal(await refusal(withPolicy(undefined), elsewhere), byKey);
+  const unreadable = openAuthorizer({ getBucket: async () => ({ policy: "{}" }) } as unknown as Engine);
+  assert.equal(await refusal(unreadable, READER), byPolicy);
+});

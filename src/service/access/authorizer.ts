@@ -5,7 +5,7 @@ import { type Action, type Resource, ROLES, ruleOf } from "./actions.ts";
 import type { AccessScope, Caller } from "./caller.ts";
 import { NO_KEY } from "./callers.ts";
 import { parsePolicy } from "./parse-policy.ts";
-import { decide, type Policy } from "./policy.ts";
+import { decidingStatement, type Policy, type Statement } from "./policy.ts";
 
 /** So that an administrator can mend a policy that denies everything. */
 const POLICY_ACTIONS: ReadonlySet<Action> = new Set([
@@ -16,6 +16,12 @@ const POLICY_ACTIONS: ReadonlySet<Action> = new Set([
 
 /** A policy that cannot be read any more must not be taken for none. */
 type StoredPolicy = Policy | "unreadable";
+
+/** What a policy says on a request. */
+type Said = Pick<Statement, "effect" | "sid">;
+
+/** Longer ones, which may be as long as the policy, are not told. */
+const SID_LENGTH_MAX = 128;
 
 /**
  * Decides who may do what. Nothing is allowed unless the key's role and scopes allow it, or the bucket's policy; what the
@@ -38,31 +44,45 @@ export class Authorizer {
 
   /** Throws NOT_ALLOWED; what ended the caller's key, once it has ended. */
   async authorize(caller: Caller, action: Action, resource: Resource): Promise<void> {
-    if (await this.may(caller, action, resource)) return;
-    throw new QuiverError("NOT_ALLOWED", `The access key does not allow ${action} ${describe(resource)}`, {
-      metadata: { action },
-    });
+    const refusal = await this.#refusalOf(caller, action, resource);
+    if (refusal !== undefined) throw new QuiverError("NOT_ALLOWED", refusal, { metadata: { action } });
   }
 
   /** Throws what ended the caller's key, once it has ended. */
   async may(caller: Caller, action: Action, resource: Resource): Promise<boolean> {
+    return (await this.#refusalOf(caller, action, resource)) === undefined;
+  }
+
+  /** Undefined: it is allowed. Only those whom role and scopes would let in learn that there is a policy. */
+  async #refusalOf(caller: Caller, action: Action, resource: Resource): Promise<string | undefined> {
     const { keyId } = caller;
     // The key may have ended while the request came.
     caller.signal.throwIfAborted();
-    if (keyId === undefined) return true;
-    if (keyId === NO_KEY) return false;
+    if (keyId === undefined) return undefined;
+    const what = `${action} ${describe(resource)}`;
+    const byKey = `The access key does not allow ${what}`;
+    if (keyId === NO_KEY) return byKey;
     const said = await this.#askPolicy(keyId, caller, action, resource);
-    if (said === "deny") return caller.role === "admin" && POLICY_ACTIONS.has(action);
-    return said === "allow" || isAllowed(caller, action, resource);
+    const isAllowedByKey = isAllowed(caller, action, resource);
+    if (said?.effect !== "deny") return said?.effect === "allow" || isAllowedByKey ? undefined : byKey;
+    if (caller.role === "admin" && POLICY_ACTIONS.has(action)) return undefined;
+    if (!isAllowedByKey) return byKey;
+    return `The policy of vector bucket "${resource.bucket}" denies ${what}${named(said)}`;
   }
 
-  async #askPolicy(keyId: string, { address, secure }: Caller, action: Action, resource: Resource) {
+  async #askPolicy(
+    keyId: string,
+    { address, secure }: Caller,
+    action: Action,
+    resource: Resource,
+  ): Promise<Said | undefined> {
     const { bucket } = resource;
     if (bucket === undefined) return undefined;
     const policy = await this.#policyOf(bucket);
     if (policy === undefined) return undefined;
-    if (policy === "unreadable") return "deny";
-    return decide(policy, { action, resource: { ...resource, bucket }, keyId, address, secure, at: Date.now() });
+    if (policy === "unreadable") return { effect: "deny", sid: undefined };
+    const request = { action, resource: { ...resource, bucket }, keyId, address, secure, at: Date.now() };
+    return decidingStatement(policy, request);
   }
 
   async #policyOf(bucket: string): Promise<StoredPolicy | undefined> {
@@ -116,6 +136,10 @@ function covers(scope: AccessScope, resource: Resource, within: boolean): boolea
 /** `*` at the end stands for any characters. */
 function matches(pattern: string, name: string): boolean {
   return pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : pattern === name;
+}
+
+function named({ sid = "" }: Said): string {
+  return sid === "" || sid.length > SID_LENGTH_MAX ? "" : `: statement ${JSON.stringify(sid)}`;
 }
 
 function describe({ bucket, index, namespace }: Resource): string {

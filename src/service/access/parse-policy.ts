@@ -71,12 +71,13 @@ function parseStatement(setting: Setting, where: string, statement: unknown): St
       "NotPrincipal",
     );
   }
-  if ("Sid" in statement) assertText(`${where}.Sid`, statement.Sid);
-  const { Effect: effect, Principal: principal } = statement;
+  const { Sid: sid, Effect: effect, Principal: principal } = statement;
+  if (sid !== undefined) assertText(`${where}.Sid`, sid);
   if (effect !== "Allow" && effect !== "Deny") throw refusePolicy(`${where}.Effect`, 'be "Allow" or "Deny"', effect);
   const actions = parseActions(setting, where, statement);
   const hasCondition = "Condition" in statement;
   return {
+    sid,
     effect: effect === "Allow" ? "allow" : "deny",
     keyIds: parsePrincipals(setting, `${where}.Principal`, principal),
     actions,
@@ -210,6 +211,6 @@ function oneOf({ language }: Setting, where: string, statement: JsonMembers, nam
   );
 }
 
-function assertText(where: string, value: unknown): void {
+function assertText(where: string, value: unknown): asserts value is string {
   if (typeof value !== "string") throw refusePolicy(where, "be a string", value);
 }

@@ -30,6 +30,8 @@ export interface Policy {
 
 /** Allows or denies what all its parts match. */
 export interface Statement {
+  /** Its name; undefined: none was given. */
+  readonly sid: string | undefined;
   readonly effect: "allow" | "deny";
   /** Undefined: every access key. */
   readonly keyIds: ReadonlySet<string> | undefined;
@@ -48,17 +50,21 @@ export type Condition =
   /** Later than `after` and earlier than `before`, in milliseconds since 1970. */
   | { readonly of: "at"; readonly after: number; readonly before: number };
 
-/** A statement that denies wins over all that allow, in whichever order they stand. */
 export function decide(policy: Policy, request: PolicyRequest): Decision {
+  return decidingStatement(policy, request)?.effect;
+}
+
+/** A statement that denies wins over all that allow, in whichever order they stand. */
+export function decidingStatement(policy: Policy, request: PolicyRequest): Statement | undefined {
   if (request.resource.bucket !== policy.bucket) return undefined;
   const resource = resourceOf(policy, request);
-  let decision: Decision;
+  let deciding: Statement | undefined;
   for (const statement of policy.statements) {
-    if (statement.effect === decision || !isOn(statement, request, resource)) continue;
-    decision = statement.effect;
-    if (decision === "deny") break;
+    if (statement.effect === deciding?.effect || !isOn(statement, request, resource)) continue;
+    deciding = statement;
+    if (statement.effect === "deny") break;
   }
-  return decision;
+  return deciding;
 }
 
 function resourceOf({ bucketResource, indexResourceStart }: Policy, { action, resource }: PolicyRequest): string {
