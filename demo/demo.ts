@@ -1,8 +1,10 @@
 /**
  * Loads real word vectors into a Quiver server over gRPC, asks which words are near to some, and measures. Options:
- * --url of the server (default http://127.0.0.1:8080), --words how many to load (default all).
+ * --url of the server (default http://127.0.0.1:8080), --words how many to load (default all). Brings the api key in
+ * QUIVER_API_KEY.
  */
 import { parseArgs } from "node:util";
+import { ConnectError } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { type Index, Quiver, reasonOf } from "@quiver/client";
 import { Presets, SingleBar } from "cli-progress";
@@ -22,37 +24,49 @@ const HELP = `Usage: npm run demo -- [options]
   --url    where the server is (default http://127.0.0.1:8080)
   --words  how many words to load, 1,000 or more (default all, about 340,000)
 
-Replaces the index "${INDEX}" of the bucket "${BUCKET}".`;
+Replaces the index "${INDEX}" of the bucket "${BUCKET}". On a server with access keys it needs one of the role admin or
+read-write in the variable QUIVER_API_KEY; NODE_EXTRA_CA_CERTS names the file of a certificate that you have made yourself.`;
 
 const options = readOptions();
-const isServing = await fetch(`${options.url}/livez`).then(
-  ({ ok }) => ok,
-  () => false,
-);
-if (!isServing) fail(`No Quiver server answers at ${options.url}: start one with "npm start" in another terminal`);
+const apiKey = process.env.QUIVER_API_KEY;
+const transport = createGrpcTransport({ baseUrl: options.url });
+const quiver = new Quiver({ transport, ...(apiKey !== undefined && { apiKey: apiKey.trim() }) });
+await run().catch((error: unknown) => {
+  if (!(error instanceof ConnectError)) throw error;
+  const reason = reasonOf(error);
+  if (reason === "CREDENTIALS_MISSING") fail("The server has access keys: put an api key into QUIVER_API_KEY");
+  fail(`${reason === undefined ? "The call failed" : "The server refuses"}: ${error.rawMessage}`);
+});
 
-console.log("Reading the word vectors (some seconds)");
-const all = readWords();
-const words = all.slice(0, options.words + HELD_OUT);
-const heldOut = words.splice(-HELD_OUT);
+async function run(): Promise<void> {
+  const isServing = await fetch(`${options.url}/livez`).then(
+    ({ ok }) => ok,
+    () => false,
+  );
+  if (!isServing) fail(`No Quiver server answers at ${options.url}: start one with "npm start" in another terminal`);
 
-const quiver = new Quiver({ transport: createGrpcTransport({ baseUrl: options.url }) });
-const index = quiver.bucket(BUCKET).index(INDEX);
-await createAnew(index);
+  const index = quiver.bucket(BUCKET).index(INDEX);
+  await createAnew(index);
 
-const start = performance.now();
-await load(index, words);
-const acknowledgedSeconds = (performance.now() - start) / 1000;
-console.log(`${words.length} vectors acknowledged: ${rate(words.length, acknowledgedSeconds)}\n`);
+  console.log("Reading the word vectors (some seconds)");
+  const all = readWords();
+  const words = all.slice(0, options.words + HELD_OUT);
+  const heldOut = words.splice(-HELD_OUT);
 
-for (const word of SHOWN) await showNeighbors(index, word);
+  const start = performance.now();
+  await load(index, words);
+  const acknowledgedSeconds = (performance.now() - start) / 1000;
+  console.log(`${words.length} vectors acknowledged: ${rate(words.length, acknowledgedSeconds)}\n`);
 
-await waitForGraph(index);
-const graphSeconds = (performance.now() - start) / 1000;
-console.log(`Graph complete: ${rate(words.length, graphSeconds)}\n`);
+  for (const word of SHOWN) await showNeighbors(index, word);
 
-await measure(index, heldOut);
-await showMemory(index);
+  await waitForGraph(index);
+  const graphSeconds = (performance.now() - start) / 1000;
+  console.log(`Graph complete: ${rate(words.length, graphSeconds)}\n`);
+
+  await measure(index, heldOut);
+  await showMemory(index);
+}
 
 function readOptions(): { url: string; words: number } {
   const url = { type: "string", default: "http://127.0.0.1:8080" } as const;

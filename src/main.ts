@@ -4,6 +4,7 @@ import { endOnSignals } from "./cli/end-on-signals.ts";
 import { exitCodeOf } from "./cli/exit-codes.ts";
 import { describeOptions, readConfig } from "./config.ts";
 import { QuiverError } from "./errors.ts";
+import { isLoopback } from "./http/loopback.ts";
 import { openLog } from "./log.ts";
 import { buildServer } from "./server.ts";
 import { VERSION } from "./version.ts";
@@ -38,11 +39,13 @@ async function main(args: readonly string[]): Promise<void> {
     await server.close();
     throw error;
   });
+  // It has neither an api key nor a certificate to believe in.
+  const demoRuns = server.isOpen && isLoopback(config.host) && config.tlsCert === undefined;
+  const next = demoRuns ? `  next    npm run demo${url === DEMO_URL ? "" : ` -- --url ${url}`}\n` : "";
   process.stdout.write(`Quiver ${VERSION} serves gRPC, gRPC-Web and Connect at ${url}
   data    ${resolve(config.data)}
   access  ${server.isOpen ? "open to everyone who reaches this address: there are no access keys" : "with an access key"}
-  next    npm run demo${url === DEMO_URL ? "" : ` -- --url ${url}`}
-`);
+${next}`);
   endOnSignals(server, log);
   if (config.tlsCert !== undefined) process.on("SIGHUP", server.reloadTls);
 }

@@ -49,6 +49,29 @@ test("the certificate that the guide to TLS makes is one that curl and the comma
   assert.equal(await run("sh", ["-ec", asked], { cwd }), "ok\n");
 });
 
+test("the demo takes an api key, and says in one sentence what a server refuses", async (t) => {
+  if (!existsSync(join(root, "demo/node_modules/cli-progress")))
+    return t.skip("the demo is not installed (npm run demo)");
+  const { url } = await startServer(t);
+  const create = async (role: string, apiKey = "") => {
+    const env = { ...process.env, ...(apiKey && { QUIVER_API_KEY: apiKey }) };
+    const args = [join(root, "src/main.ts"), "keys", "create", "--role", role, "--url", url];
+    return (await run(process.execPath, args, { env })).trim();
+  };
+  const admin = await create("admin");
+  const reader = await create("read-only", admin);
+  const refusal = (env: NodeJS.ProcessEnv) =>
+    run(process.execPath, [join(root, "demo/demo.ts"), "--url", url], { env: { ...process.env, ...env } }).then(
+      () => assert.fail("It runs"),
+      ({ code, stdout, stderr }) => [code, stdout, stderr],
+    );
+  const none = [1, "", "The server has access keys: put an api key into QUIVER_API_KEY\n"];
+  assert.deepEqual(await refusal({}), none);
+  const [code, , sentence] = await refusal({ QUIVER_API_KEY: reader });
+  assert.equal(code, 1);
+  assert.match(sentence, /^The server refuses: The access key does not allow CreateVectorBucket .*\n$/);
+});
+
 test("the guides keep an api key in a file, call with it, and set, read and delete a policy", async (t) => {
   if (!findProgram(t, "jq", "apt-get install jq")) return;
   const { url } = await startServer(t);
