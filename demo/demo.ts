@@ -17,12 +17,14 @@ const BATCH = 500;
 const CALLS_IN_FLIGHT = 4;
 const HELD_OUT = 1000;
 const TOP_K = 10;
+/** Of fewer vectors the server makes no graph to wait for. */
+const WORDS_MIN = 5000;
 const SHOWN = ["king", "paris", "violin", "monday", "quiver"];
 
 const HELP = `Usage: npm run demo -- [options]
 
   --url    where the server is (default http://127.0.0.1:8080)
-  --words  how many words to load, 1,000 or more (default all, about 340,000)
+  --words  how many words to load, 5,000 or more (default all, about 340,000)
 
 Replaces the index "${INDEX}" of the bucket "${BUCKET}". On a server with access keys it needs one of the role admin or
 read-write in the variable QUIVER_API_KEY; NODE_EXTRA_CA_CERTS names the file of a certificate that you have made yourself.`;
@@ -77,7 +79,8 @@ function readOptions(): { url: string; words: number } {
     process.exit(0);
   }
   const count = values.words === "all" ? Number.MAX_SAFE_INTEGER : Number(values.words);
-  if (!Number.isInteger(count) || count < 1000) fail(`--words must be "all" or 1000 and more, got "${values.words}"`);
+  if (!Number.isInteger(count) || count < WORDS_MIN)
+    fail(`--words must be "all" or ${WORDS_MIN} and more, got "${values.words}"`);
   if (!URL.canParse(values.url)) fail(`--url must be a URL such as ${url.default}, got "${values.url}"`);
   return { url: new URL(values.url).origin, words: count };
 }

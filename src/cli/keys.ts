@@ -2,6 +2,7 @@ import { QuiverError } from "../errors.ts";
 import type { AccessKeyJson } from "../rpc/convert-access-key.ts";
 import type { AccessKeyRequest } from "../service/access/access-keys.ts";
 import { ROLES, type Role } from "../service/access/actions.ts";
+import { LIMITS } from "../service/limits.ts";
 import { readArguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { dataHolder, type KeyHolder, serverHolder } from "./key-holder.ts";
@@ -30,7 +31,7 @@ Of create
   --allow-signing  The secret may also sign requests; the server then keeps it, encrypted with its secrets key
 
 Of rotate
-  --overlap        How long the old secret still works, such as 90s, 30m, 24h or 7d; not at all unless given
+  --overlap        How long the old secret still works, such as 90s, 30m, 24h or 7d, the most; not at all unless given
 
 Of all
 ${SERVER_HELP}  --data           Instead of a server: a data directory that none uses
@@ -78,6 +79,10 @@ async function rotate(args: readonly string[]): Promise<number> {
   const { flags, switches, words } = readArguments(args, [...FLAGS, "overlap"], { words: 1, switches: ["json"] });
   const id = idIn(words);
   const overlapSeconds = flags.overlap === undefined ? 0 : seconds("--overlap", flags.overlap);
+  const { accessKeyOverlapSecondsMax: max } = LIMITS;
+  if (overlapSeconds > max) {
+    throw invalid(`--overlap must be at most ${max / DAY_SECONDS}d, got ${JSON.stringify(flags.overlap)}`);
+  }
   const issued = await withHolder(flags, { create: false }, (holder) => holder.rotate(id, overlapSeconds));
   return show(issued, switches.json);
 }
@@ -184,13 +189,14 @@ function idIn([id]: readonly string[]): string {
   throw invalid("Which access key? quiver keys list shows their ids");
 }
 
-const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 };
+const DAY_SECONDS = 86_400;
+const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: DAY_SECONDS };
 
 function seconds(flag: string, text: string): number {
   const [, digits, unit = ""] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
   const length = Number(digits) * (UNIT_SECONDS[unit] ?? Number.NaN);
   if (length > 0) return length;
-  throw invalid(`${flag} must be a time such as 90s, 30m, 24h or 7d, got ${JSON.stringify(text)}`);
+  throw invalid(`${flag} must be a time in s, m, h or d, such as 90s, 30m, 24h or 7d, got ${JSON.stringify(text)}`);
 }
 
 function tell(line: string): void {

@@ -153,14 +153,21 @@ test("wrong calls are one sentence, show no api key, and make nothing", async ()
     [["make"], /What shall be done/],
     [["create"], /--role must be one of read-only, read-write, admin\n/],
     [["create", "--role", "root"], /--role must be one of .*, got "root"/],
-    [["create", "--role", "admin", "--expires", "soon", "--data", none], /--expires must be a time such as/],
-    [["create", "--role", "admin", "--expires", "0d", "--data", none], /--expires must be a time such as/],
+    [
+      ["create", "--role", "admin", "--expires", "soon", "--data", none],
+      /--expires must be a time in s, m, h or d, such as/,
+    ],
+    [
+      ["create", "--role", "admin", "--expires", "0d", "--data", none],
+      /--expires must be a time in s, m, h or d, such as/,
+    ],
     [["create", "--role", "admin", "--api-key", "x"], /--help lists/],
     [["create", "--role", "admin", "me"], /--help lists/],
     [["create", "--role", "admin", "--data", none, "--url", "http://127.0.0.1:1"], /not both/],
     [["create", "--role", "admin", "--secrets-key-file", empty], /goes with --data/],
     [["rotate"], /Which access key/],
-    [["rotate", "QK", "--overlap", "1w"], /--overlap must be a time/],
+    [["rotate", "QK", "--overlap", "1w"], /--overlap must be a time in s, m, h or d, such as/],
+    [["rotate", "QK", "--overlap", "10d"], /--overlap must be at most 7d, got "10d"/],
     [["delete", "", "--data", none], /Which access key/],
     [["delete", "QK", "--data", none], /There are no data/],
     [["list", "--data", directory], /There are no data/],
@@ -206,10 +213,11 @@ test("commands call a server that wants a certificate of the client, and say wha
   const fine = [
     await keys(["list", ...all], env),
     await keys(["list", "--url", url], { ...env, ...named }),
-    await quiver(["backup", ...all], env),
+    await quiver(["backup", "--json", ...all], env),
     await quiver(["verify", ...all], env),
   ];
   for (const { code, err } of fine) assert.deepEqual([code, err], [0, ""]);
+  assert.match(`${JSON.parse(fine[2]?.out ?? "").backup.backupId}`, /^20\d{6}T/);
 
   const trusting = ["--url", url, "--tls-ca", caFile];
   const localhost = url.replace("127.0.0.1", "localhost");
