@@ -15,7 +15,9 @@ interface ErrorAnswer {
 export async function callServer(server: ServerAccess, method: string, message: object): Promise<unknown> {
   const { status, body } = await post(server, urlOf(server.url, method), JSON.stringify(message)).catch(
     (cause: NodeJS.ErrnoException) => {
-      throw tlsProblem(server, cause) ?? noServer(server.url, cause.message || `${cause.code}`, cause);
+      const problem = tlsProblem(server, cause);
+      if (problem !== undefined) throw new QuiverError("INVALID_FIELD", `Cannot call ${server.url}: ${problem}`);
+      throw noServer(server.url, cause.message || `${cause.code}`, cause);
     },
   );
   let answer: unknown;
@@ -55,31 +57,25 @@ const WANTS_CERTIFICATE = /ALERT_(CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE)$/;
 const REFUSES_CERTIFICATE = /ALERT_(UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_EXPIRED|CERTIFICATE_UNKNOWN)$/;
 
 /** What a person can mend, instead of OpenSSL's words; undefined: something else. */
-function tlsProblem({ url, tls }: ServerAccess, { code = "" }: NodeJS.ErrnoException): QuiverError | undefined {
-  const sentence = (() => {
-    if (UNTRUSTED.test(code)) {
-      return `its certificate is not trusted: name a PEM file of the CA that signed it, or of that certificate itself, with --tls-ca`;
-    }
-    if (code === "ERR_TLS_CERT_ALTNAME_INVALID")
-      return "its certificate is not for that name: say in --url one that it is for";
-    if (code === "CERT_HAS_EXPIRED") return "its certificate has expired";
-    if (tls.cert === undefined && WANTS_CERTIFICATE.test(code)) {
-      return "it wants a certificate of the client: name PEM files with --tls-client-cert and --tls-client-key";
-    }
-    // A server on Node ends the connection without an alert when it does not know the CA.
-    if (tls.cert !== undefined && (REFUSES_CERTIFICATE.test(code) || (isHttps(url) && code === "ECONNRESET"))) {
-      return "it ended the connection: it may not accept the certificate of --tls-client-cert";
-    }
-    if (isHttps(url) && code === "EPROTO") return "it does not speak TLS there: say http:// in --url";
-    if (!isHttps(url) && code === "ECONNRESET")
-      return "it ended the connection: if it speaks TLS, say https:// in --url";
-    return undefined;
-  })();
-  return sentence === undefined ? undefined : new QuiverError("INVALID_FIELD", `Cannot call ${url}: ${sentence}`);
-}
-
-function isHttps(url: string): boolean {
-  return URL.parse(url)?.protocol === "https:";
+function tlsProblem({ url, tls }: ServerAccess, { code = "" }: NodeJS.ErrnoException): string | undefined {
+  if (UNTRUSTED.test(code)) {
+    return "its certificate is not trusted: name a PEM file of the CA that signed it, or of that certificate itself, with --tls-ca";
+  }
+  if (code === "ERR_TLS_CERT_ALTNAME_INVALID") {
+    return "its certificate is not for that name: say in --url one that it is for";
+  }
+  if (code === "CERT_HAS_EXPIRED") return "its certificate has expired";
+  const isTls = URL.parse(url)?.protocol === "https:";
+  if (tls.cert === undefined && WANTS_CERTIFICATE.test(code)) {
+    return "it wants a certificate of the client: name PEM files with --tls-client-cert and --tls-client-key";
+  }
+  // A server on Node ends the connection without an alert when it does not know the CA.
+  if (tls.cert !== undefined && (REFUSES_CERTIFICATE.test(code) || (isTls && code === "ECONNRESET"))) {
+    return "it ended the connection: it may not accept the certificate of --tls-client-cert";
+  }
+  if (isTls && code === "EPROTO") return "it does not speak TLS there: say http:// in --url";
+  if (!isTls && code === "ECONNRESET") return "it ended the connection: if it speaks TLS, say https:// in --url";
+  return undefined;
 }
 
 function isReason(reason: string): reason is Reason {
