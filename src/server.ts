@@ -188,6 +188,13 @@ async function openEngine(config: Config, memory: ProcessMemory, log: Log): Prom
     onWarning: (message) => log.warn(message),
     onHealth: (health) => logHealth(log, health),
     onBackgroundError: (message, err) => log.error({ err }, message),
+  }).catch((error: unknown) => {
+    if (!(error instanceof QuiverError) || error.reason !== "CORRUPTION") throw error;
+    const { message, metadata, cause } = error;
+    throw new QuiverError("CORRUPTION", `${message}; \`quiver verify --data\` names every damaged file`, {
+      metadata,
+      cause,
+    });
   });
 }
 

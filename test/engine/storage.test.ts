@@ -80,7 +80,7 @@ test("data that has lost what was acknowledged is refused, untouched, until the 
   cpSync(join(path, "ACKNOWLEDGED"), join(older, "ACKNOWLEDGED"));
   const before = contentOf(older);
   const message = new RegExp(
-    `lsn ${lsn} .*lsn ${lsn - 1} .*restore a backup; to accept the loss delete .*ACKNOWLEDGED`,
+    `lsn ${lsn} .*lsn ${lsn - 1} .*copy the directory first, then restore a backup; or delete .*ACKNOWLEDGED": then what came after lsn ${lsn - 1} is lost, if the store opens`,
   );
   await assert.rejects(open(older), { reason: "CORRUPTION", code: "DATA_LOSS", message });
   assert.deepEqual(contentOf(older), before);
@@ -103,6 +103,27 @@ test("a deleted log is refused, and so is a directory that has lost all but its 
   for (const name of files) if (name !== "ACKNOWLEDGED") rmSync(join(path, name), { recursive: true, force: true });
   await assert.rejects(open(path), { reason: "CORRUPTION", message: /only those up to lsn 0 are there/ });
   assert.deepEqual(filesOf(path, /^CURRENT$/), []);
+});
+
+test("a log that is damaged in its middle is named, with and without its mark, and deleting the mark is not proposed", async (t) => {
+  const path = await stored();
+  const engine = await open(path);
+  t.after(() => engine.close());
+  for (const key of ["second", "third", "fourth"]) await put(engine, key);
+  await until(async () => (await readAcknowledged(path)) === engine.lsn);
+  const killed = copyOf(path);
+  const [log = "", ...others] = filesOf(killed, /\.log$/);
+  assert.deepEqual(others, []);
+  flipBit(join(killed, log), readFileSync(join(killed, log)).length >> 1);
+  const refused = (message: RegExp) =>
+    assert.rejects(open(killed), (error: Error) => {
+      assert.match(error.message, message);
+      assert.match(error.message, new RegExp(`"${log}".*; copy the directory first, then restore a backup$`));
+      return true;
+    });
+  await refused(/ is damaged: writes up to lsn \d+ were acknowledged/);
+  rmSync(join(killed, "ACKNOWLEDGED"));
+  await refused(/checksum mismatch in the file/);
 });
 
 test("a manifest that is shorter than it was is refused, though all of it can be read", async (t) => {

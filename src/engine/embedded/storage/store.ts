@@ -34,7 +34,7 @@ import {
 } from "./acknowledged.ts";
 import { DiskGuard, type WriteKind } from "./disk-guard.ts";
 import type { HealthReport } from "./health.ts";
-import { cutTornWrite } from "./torn-write.ts";
+import { cutTornWrite, findLogDamage } from "./torn-write.ts";
 
 /** The catalog's column family. */
 export const CATALOG = 0;
@@ -126,8 +126,6 @@ export class Store {
       onBackgroundError: (error) => {
         if (opening.store) opening.store.#turnReadOnly(error);
       },
-    }).catch((error: StoreError) => {
-      throw openingFailed(path, error);
     });
     try {
       const lsn = await readHeader(database, path);
@@ -359,17 +357,27 @@ async function assertWhole(path: string, { onWarning }: StoreOptions): Promise<v
   });
   const lsn = (header && headerIn(header, path)?.lsn) ?? 0;
   if (marked !== undefined && lsn < marked) {
-    throw new QuiverError(
-      "CORRUPTION",
-      `Cannot open "${path}": writes up to lsn ${marked} were acknowledged, but only those up to lsn ${lsn} are there; restore a backup; to accept the loss delete the file "${join(path, ACKNOWLEDGED)}"`,
-      { metadata: { acknowledged: `${marked}`, found: `${lsn}` } },
-    );
+    throw await lossOf(path, { marked, lsn });
   }
   if (marked === undefined && lsn > 0) {
     onWarning?.(
       `The file ${ACKNOWLEDGED} is missing in "${path}": whether acknowledged writes are lost cannot be told this time`,
     );
   }
+}
+
+/** Says that writes are lost, and where: with a log that is damaged in its middle, the store does not open without the mark either. */
+async function lossOf(path: string, { marked, lsn }: { readonly marked: number; readonly lsn: number }) {
+  const damage = await findLogDamage(path);
+  const loss = `writes up to lsn ${marked} were acknowledged, but only those up to lsn ${lsn} are there`;
+  const problem = damage ? `the file "${damage.file}" is damaged: ${loss}` : loss;
+  const canOpen = damage === undefined || damage.isTornWrite;
+  const acceptance = `; or delete the file "${join(path, ACKNOWLEDGED)}": then what came after lsn ${lsn} is lost, if the store opens`;
+  return new QuiverError(
+    "CORRUPTION",
+    `Cannot open "${path}": ${problem}; copy the directory first, then restore a backup${canOpen ? acceptance : ""}`,
+    { metadata: { acknowledged: `${marked}`, found: `${lsn}` } },
+  );
 }
 
 /** Opens it, and when that fails for a write that a power cut tore, without that write. */
@@ -381,12 +389,15 @@ async function openWithoutTornWrite(
   try {
     return await openDatabase(path, options);
   } catch (error) {
-    const file = (error as StoreError).code === "CORRUPTION" ? await cutTornWrite(path) : undefined;
-    if (file === undefined) throw error;
+    const damage = (error as StoreError).code === "CORRUPTION" ? await findLogDamage(path) : undefined;
+    if (!damage?.isTornWrite) throw openingFailed(path, error as StoreError, damage?.file);
+    await cutTornWrite(path, damage);
     onWarning?.(
-      `The last write in "${join(path, file)}" was torn, as by a power cut, and is left out: it was not acknowledged, unless in the last second before that`,
+      `The last write in "${join(path, damage.file)}" was torn, as by a power cut, and is left out: it was not acknowledged, unless in the last second before that`,
     );
-    return openDatabase(path, options);
+    return await openDatabase(path, options).catch((again: StoreError) => {
+      throw openingFailed(path, again);
+    });
   }
 }
 
@@ -440,7 +451,8 @@ async function readHeader(database: Database, path: string): Promise<number> {
   return header?.lsn ?? 0;
 }
 
-function openingFailed(path: string, cause: StoreError): QuiverError {
+/** `log`: the damaged one, which RocksDB does not name. */
+function openingFailed(path: string, cause: StoreError, log?: string): QuiverError {
   switch (cause.code) {
     case "LOCKED":
       return new QuiverError(
@@ -451,7 +463,7 @@ function openingFailed(path: string, cause: StoreError): QuiverError {
     case "CORRUPTION":
       return new QuiverError(
         "CORRUPTION",
-        `${cause.message}; \`quiver verify --data\` names every damaged file; restore a backup`,
+        `${cause.message}${log === undefined ? "" : ` in the file "${log}"`}; copy the directory first, then restore a backup`,
         { cause },
       );
     default:

@@ -7,36 +7,47 @@ const BLOCK_BYTES = 32 * 1024;
 const HEADER_BYTES = 7;
 const [WHOLE, FIRST, MIDDLE, LAST] = [1, 2, 3, 4];
 
-/**
- * Cuts off what a power cut left of the write that was under way, and resolves to the name of the file; to undefined, and
- * changes nothing, when there is no such write or something else is damaged. Writes are synced one by one, each one record:
- * so the damaged record is that write when no other one begins behind it, and nobody was told that it is stored. Only a
- * database that nothing has open.
- */
-export async function cutTornWrite(directory: string): Promise<string | undefined> {
+/** Damage of the write-ahead log. */
+export interface LogDamage {
+  /** The name of its file. */
+  readonly file: string;
+  /** Where the record that is damaged begins. */
+  readonly from: number;
+  /**
+   * Whether it is what a power cut left of the write that was under way. Writes are synced one by one, each one record: so
+   * the damaged record is that write when no other one begins behind it, and nobody was told that it is stored.
+   */
+  readonly isTornWrite: boolean;
+}
+
+/** The first damage in the logs of a database that nothing has open; undefined when every record of them is whole. */
+export async function findLogDamage(directory: string): Promise<LogDamage | undefined> {
   const names = (await readdir(directory)).filter((name) => /^\d+\.log$/.test(name));
   names.sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
-  let torn: { name: string; from: number } | undefined;
-  for (const name of names) {
-    const log = await readFile(join(directory, name));
+  let torn: LogDamage | undefined;
+  for (const file of names) {
+    const log = await readFile(join(directory, file));
     if (torn) {
-      if (beginsRecord(log, 0)) return undefined;
+      if (beginsRecord(log, 0)) return { ...torn, isTornWrite: false };
       continue;
     }
     const damage = findDamage(log);
     if (!damage) continue;
-    if (beginsRecord(log, damage.at)) return undefined;
-    torn = { name, from: damage.from };
+    torn = { file, from: damage.from, isTornWrite: true };
+    if (beginsRecord(log, damage.at)) return { ...torn, isTornWrite: false };
   }
-  if (!torn) return undefined;
-  const file = await open(join(directory, torn.name), "r+");
+  return torn;
+}
+
+/** Cuts a torn write off its log, which nothing has open. */
+export async function cutTornWrite(directory: string, { file: name, from }: LogDamage): Promise<void> {
+  const file = await open(join(directory, name), "r+");
   try {
-    await file.truncate(torn.from);
+    await file.truncate(from);
     await file.sync();
   } finally {
     await file.close();
   }
-  return torn.name;
 }
 
 /** The first part that is not right, and where the record that it belongs to begins. */
