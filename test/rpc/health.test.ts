@@ -22,7 +22,11 @@ function health(state: () => Partial<HealthState>) {
 for (const dialect of DIALECTS.filter(({ json }) => !json)) {
   suite(dialect.name, () => {
     test("check and list tell the server, its services and each index apart", async (t) => {
-      const state = { ready: true, storage: "healthy", indexes: { "b/loaded": "serving", "b/new": "loading" } };
+      const state = {
+        ready: true,
+        storage: "healthy",
+        indexes: { "b/loaded": "ready", "b/new": "loading", "b/bad": "failed" },
+      };
       const harness = await openRpcHarness(t, { services: health(() => state) });
       const client = createClient(Health, harness.transport(dialect));
       const expected = {
@@ -31,6 +35,7 @@ for (const dialect of DIALECTS.filter(({ json }) => !json)) {
         [SERVICE]: Status.SERVING,
         "index:b/loaded": Status.SERVING,
         "index:b/new": Status.NOT_SERVING,
+        "index:b/bad": Status.NOT_SERVING,
       };
       for (const [service, status] of Object.entries(expected)) {
         assert.equal((await client.check({ service })).status, status, service);
