@@ -57,15 +57,30 @@ async function runCommand(name: string, args: readonly string[]): Promise<void> 
   process.exitCode = await command.run(args);
 }
 
+/** What the system did not allow with a file, whatever was to be done with it. */
+function accessDenied(error: unknown): QuiverError | undefined {
+  const { code, path, syscall } = error as NodeJS.ErrnoException;
+  if (path === undefined || (code !== "EACCES" && code !== "EPERM")) return undefined;
+  return new QuiverError("INVALID_FIELD", `The user of this process may not ${syscall} "${path}" (${code})`);
+}
+
 /** The message, and that of its cause where it says more. */
 function sentenceOf(error: QuiverError): string {
   const cause = error.cause instanceof Error ? error.cause.message : "";
   return cause === "" || error.message.includes(cause) ? error.message : `${error.message} (${cause})`;
 }
 
+// Whoever reads the output may stop early, as `head` does: what is left to do is done nevertheless, with its exit code.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+}
+
 main(process.argv.slice(2)).catch((error: unknown) => {
   // What a person can mend is one line; anything else is a defect and shows where it comes from.
-  const shown = error instanceof QuiverError ? sentenceOf(error) : (error as Error).stack;
+  const told = accessDenied(error) ?? error;
+  const shown = told instanceof QuiverError ? sentenceOf(told) : (told as Error).stack;
   process.stderr.write(`quiver: ${shown}\n`);
-  process.exit(exitCodeOf(error));
+  process.exit(exitCodeOf(told));
 });

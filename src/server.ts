@@ -6,6 +6,7 @@ import { openCrashNotes } from "./engine/embedded/crash-notes.ts";
 import { openEmbeddedEngine } from "./engine/embedded/embedded-engine.ts";
 import { makeDataDirectory } from "./engine/embedded/make-data-directory.ts";
 import { defaultMemoryLimit, ProcessMemory } from "./engine/embedded/memory/process-memory.ts";
+import { assertMayUse } from "./engine/embedded/storage/assert-may-use.ts";
 import type { Engine, Health, Quotas } from "./engine/engine.ts";
 import { QuiverError } from "./errors.ts";
 import { createCrossSiteCheck } from "./http/cross-site.ts";
@@ -56,6 +57,7 @@ export interface ServerParts {
 
 /** Opens the store and puts the parts together. Indexes load in the background. */
 export async function buildServer(config: Config, log: Log, parts: ServerParts = {}): Promise<Server> {
+  await assertMayUse(resolve(config.data));
   const tls = await readTls(config, log);
   const secretsKey = readSecretsKey(config.secretsKeyFile, process.env);
   const audit = config.auditLog === undefined ? undefined : openAuditLog(resolve(config.auditLog), log);

@@ -1,5 +1,4 @@
 import { resolve } from "node:path";
-import { makeDataDirectory } from "../engine/embedded/make-data-directory.ts";
 import {
   createRequestToJson,
   type IssuedJson,
@@ -12,7 +11,7 @@ import type { AccessKeyRequest } from "../service/access/access-keys.ts";
 import type { Caller } from "../service/access/caller.ts";
 import { createService } from "../service/service.ts";
 import { callServer } from "./call-server.ts";
-import { assertHoldsData, openData } from "./data-directory.ts";
+import { openData } from "./data-directory.ts";
 import type { ServerAccess } from "./server-access.ts";
 
 /** Where the access keys are: a server, or data that no server uses. Answers as AdminService does in JSON. */
@@ -45,9 +44,7 @@ export async function dataHolder(
 ): Promise<KeyHolder> {
   const secretsKey = readSecretsKey(secretsKeyFile ?? process.env.QUIVER_SECRETS_KEY_FILE, process.env);
   const data = resolve(directory);
-  if (create) await makeDataDirectory(data);
-  else assertHoldsData(data);
-  const engine = await openData(data, "call it with --url instead");
+  const engine = await openData(data, { create, hint: "call it with --url instead" });
   const { accessKeys } = createService(engine, {
     // Nothing that stands in ARNs is asked for.
     scope: { region: "", account: "" },

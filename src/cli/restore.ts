@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import { restoreBackup } from "../engine/embedded/backup/restore.ts";
+import { assertMayUse } from "../engine/embedded/storage/assert-may-use.ts";
 import { QuiverError } from "../errors.ts";
 import { readArguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
@@ -19,6 +20,7 @@ Makes a data directory of a backup. Compares every checksum on the way, and leav
       throw new QuiverError("INVALID_FIELD", "Which backup? quiver restore <backup directory> --data <directory>");
     if (flags.data === undefined) throw new QuiverError("INVALID_FIELD", "Into which directory? Say so with --data");
     const data = resolve(flags.data);
+    await assertMayUse(data);
     const { id, lsn, files } = await restoreBackup(resolve(backup), data);
     process.stdout.write(`restored  ${id}\ndata      ${data}\nfiles     ${files.length}\nlsn       ${lsn}\n`);
     return 0;

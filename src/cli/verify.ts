@@ -6,7 +6,7 @@ import { QuiverError } from "../errors.ts";
 import { readArguments } from "./arguments.ts";
 import { callServer } from "./call-server.ts";
 import type { Command } from "./command.ts";
-import { assertHoldsData, openData } from "./data-directory.ts";
+import { openData } from "./data-directory.ts";
 import { EXIT_CODES } from "./exit-codes.ts";
 import { SERVER_FLAGS, SERVER_HELP, type ServerAccess, serverAccess } from "./server-access.ts";
 
@@ -49,10 +49,9 @@ ${SERVER_HELP}`,
 };
 
 async function verifyData(data: string): Promise<Found> {
-  assertHoldsData(data);
   // What opening mends, such as a lost mark or a saved graph of no use, is told, and not there to be found afterwards.
   const hint = "have that one verify it, with --url or AdminService/VerifyStorage";
-  const opened = await openData(data, hint).catch((error: unknown) => {
+  const opened = await openData(data, { hint }).catch((error: unknown) => {
     if (error instanceof QuiverError && error.reason === "CORRUPTION") return error;
     throw error;
   });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
@@ -250,4 +251,18 @@ test("commands call a server that wants a certificate of the client, and say wha
   }
   const variable = await keys(["list"], { QUIVER_TLS_CA: "/nowhere/ca.pem" });
   assert.match(variable.err, /Cannot read QUIVER_TLS_CA "\/nowhere\/ca\.pem"/);
+});
+
+test("whoever stops reading the output ends no command with an error", async (t) => {
+  const data = join(temporaryDirectory(), "data");
+  for (let i = 0; i < 3; i++) await issued(["create", "--role", "admin", "--data", data]);
+  const child = spawn(process.execPath, [main, "keys", "list", "--data", data], { stdio: ["ignore", "pipe", "pipe"] });
+  t.after(() => child.kill());
+  // As `head` that has seen enough: nobody reads when the first line comes.
+  child.stdout.destroy();
+  let err = "";
+  child.stderr.setEncoding("utf8").on("data", (chunk) => {
+    err += chunk;
+  });
+  assert.deepEqual([(await once(child, "close"))[0], err], [0, ""]);
 });
