@@ -8,19 +8,26 @@ import { QuiverError } from "../errors.ts";
 /** Files that a data directory has some of, damaged or not. */
 const STORED = /^CURRENT$|\.(sst|log)$/;
 
-/**
- * Opens a data directory for a command. `create`: makes it where there is none; else INVALID_FIELD says that there are no data.
- * `hint`: what to do instead while a server uses it.
- */
+export interface OpenDataOptions {
+  /** Makes it where there is none. */
+  readonly create?: boolean;
+  /** As of the engine. */
+  readonly onlyVerifies?: boolean;
+  /** What to do instead while a server uses it. */
+  readonly hint: string;
+}
+
+/** Opens a data directory for a command. INVALID_FIELD when there is none, or it may not be used. */
 export async function openData(
   data: string,
-  { create = false, hint }: { readonly create?: boolean; readonly hint: string },
+  { create = false, onlyVerifies = false, hint }: OpenDataOptions,
 ): Promise<Engine> {
   await assertMayUse(data);
   if (create) await makeDataDirectory(data);
   else assertHoldsData(data);
   const tell = (message: string) => void process.stderr.write(`quiver: ${message}\n`);
-  return openEmbeddedEngine({ path: data, onWarning: tell, onBackgroundError: tell }).catch((error: unknown) => {
+  const options = { path: data, onlyVerifies, onWarning: tell, onBackgroundError: tell };
+  return openEmbeddedEngine(options).catch((error: unknown) => {
     if (!(error instanceof QuiverError) || error.reason !== "STORAGE_LOCKED") throw error;
     throw new QuiverError("STORAGE_LOCKED", `Cannot open "${data}": a server uses it: ${hint}`);
   });

@@ -22,7 +22,9 @@ Makes a data directory of a backup. Compares every checksum on the way, and leav
     const data = resolve(flags.data);
     await assertMayUse(data);
     const { id, lsn, files } = await restoreBackup(resolve(backup), data);
-    process.stdout.write(`restored  ${id}\ndata      ${data}\nfiles     ${files.length}\nlsn       ${lsn}\n`);
+    process.stdout.write(
+      `restored  ${id}\ndata      ${data}\nfiles     ${files.length} (all of the backup)\nlsn       ${lsn}\n`,
+    );
     return 0;
   },
 };

@@ -10,10 +10,10 @@ import { openData } from "./data-directory.ts";
 import { EXIT_CODES } from "./exit-codes.ts";
 import { SERVER_FLAGS, SERVER_HELP, type ServerAccess, serverAccess } from "./server-access.ts";
 
-/** What was read, and what is wrong with it: a file, or "", and a sentence. */
+/** What was read, in words, and what is wrong with it: a file, or "", an index as bucket/index, or "", and a sentence. */
 interface Found {
-  readonly files: number | string;
-  readonly problems: readonly { readonly file: string; readonly message: string }[];
+  readonly read: string;
+  readonly problems: readonly { readonly file: string; readonly index: string; readonly message: string }[];
 }
 
 /** Reads a data directory, what a running server has stored, or a backup, and prints what is wrong with it. */
@@ -22,7 +22,7 @@ export const verify: Command = {
        quiver verify --url <server>
        quiver verify <backup directory>
 
-Reads everything, compares every checksum, and prints what is wrong. Exit code ${EXIT_CODES.ok}: nothing is; ${EXIT_CODES.damaged}: something is.
+Reads everything, compares every checksum, and prints what is wrong: file, bucket/index, what. Exit code ${EXIT_CODES.ok}: nothing is; ${EXIT_CODES.damaged}: something is.
 
   --data           A data directory that no server uses
 
@@ -37,21 +37,23 @@ ${SERVER_HELP}`,
         "Give one of --data <directory>, --url <server>, or the directory of a backup",
       );
     }
-    const { files, problems } = await (flags.data !== undefined
+    const { read, problems } = await (flags.data !== undefined
       ? verifyData(resolve(flags.data))
       : flags.url !== undefined
         ? verifyServer(serverAccess(flags, process.env))
         : verifyDirectory(resolve(words[0] ?? "")));
-    for (const { file, message } of problems) process.stdout.write(`damaged  ${file || "-"}  ${message}\n`);
-    process.stdout.write(problems.length === 0 ? `intact   ${files} files\n` : `problems ${problems.length}\n`);
+    for (const { file, index, message } of problems) {
+      process.stdout.write(`damaged  ${file || "-"}  ${index || "-"}  ${message}\n`);
+    }
+    process.stdout.write(problems.length === 0 ? `intact   ${read}\n` : `problems ${problems.length}\n`);
     return problems.length === 0 ? EXIT_CODES.ok : EXIT_CODES.damaged;
   },
 };
 
 async function verifyData(data: string): Promise<Found> {
-  // What opening mends, such as a lost mark or a saved graph of no use, is told, and not there to be found afterwards.
+  // What opening mends, such as a lost mark, is told, and not there to be found afterwards.
   const hint = "have that one verify it, with --url or AdminService/VerifyStorage";
-  const opened = await openData(data, { hint }).catch((error: unknown) => {
+  const opened = await openData(data, { onlyVerifies: true, hint }).catch((error: unknown) => {
     if (error instanceof QuiverError && error.reason === "CORRUPTION") return error;
     throw error;
   });
@@ -63,26 +65,50 @@ async function verifyData(data: string): Promise<Found> {
   }
 }
 
-function foundIn({ problems, files }: Verification): Found {
-  return { files, problems: problems.map(({ file = "", error }) => ({ file, message: error.message })) };
+function foundIn({ problems, files, vectors }: Verification): Found {
+  return {
+    read: storeRead(files, vectors),
+    problems: problems.map(({ file = "", index, error }) => ({
+      file,
+      index: index ? `${index.bucket}/${index.index}` : "",
+      message: error.message,
+    })),
+  };
+}
+
+/** What an open RocksDB reads by itself, its manifest and its log, is not counted. */
+function storeRead(files: number | string, vectors: number | string): string {
+  return `${files} files (tables, CURRENT, ACKNOWLEDGED, saved graphs), ${vectors} vectors`;
+}
+
+interface VerifyStorageJson {
+  readonly fileCount?: string;
+  readonly vectorCount?: string;
+  readonly problems?: readonly {
+    readonly file?: string;
+    readonly vectorBucketName?: string;
+    readonly indexName?: string;
+    readonly status?: { readonly message?: string };
+  }[];
 }
 
 async function verifyServer(server: ServerAccess): Promise<Found> {
-  const answer = (await callServer(server, "AdminService/VerifyStorage", {})) as {
-    readonly fileCount?: string;
-    readonly problems?: readonly { readonly file?: string; readonly status?: { readonly message?: string } }[];
-  };
-  const problems = answer.problems ?? [];
+  const answer = (await callServer(server, "AdminService/VerifyStorage", {})) as VerifyStorageJson;
+  const { fileCount = "0", vectorCount = "0", problems = [] } = answer;
   return {
-    files: answer.fileCount ?? 0,
-    problems: problems.map(({ file = "", status }) => ({ file, message: status?.message ?? "" })),
+    read: storeRead(fileCount, vectorCount),
+    problems: problems.map(({ file = "", vectorBucketName, indexName, status }) => ({
+      file,
+      index: vectorBucketName ? `${vectorBucketName}/${indexName}` : "",
+      message: status?.message ?? "",
+    })),
   };
 }
 
 async function verifyDirectory(backup: string): Promise<Found> {
   const { manifest, problems } = await verifyBackup(backup);
   return {
-    files: manifest.files.length,
-    problems: problems.map(({ file, error }) => ({ file, message: error.message })),
+    read: `${manifest.files.length} files (all of the backup)`,
+    problems: problems.map(({ file, error }) => ({ file, index: "", message: error.message })),
   };
 }

@@ -234,7 +234,13 @@ test("damage is told of by verify, as an answer and as an exit code", async (t) 
   assert.equal(problem.status?.code, Code.DataLoss);
   const running = await quiver("verify", "--url", server.url);
   assert.equal(running.code, 4, running.err);
-  assert.ok(running.out.includes(table), running.out);
+  const lines = running.out.split("\n").filter((line) => line.includes(table));
+  const place = problem.indexName === "" ? "-" : `${problem.vectorBucketName}/${problem.indexName}`;
+  assert.deepEqual(
+    lines.map((line) => line.split("  ").slice(0, 3)),
+    [["damaged", table, place]],
+  );
+  assert.doesNotMatch(running.out, /checkpoint-/);
   await failureOf(clients.admin.createBackup({}), Code.DataLoss, "CORRUPTION");
   assert.deepEqual((await clients.admin.listBackups({})).backups, []);
   await server.stop();

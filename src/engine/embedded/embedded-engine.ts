@@ -43,7 +43,7 @@ import { MemoryGuard } from "./memory/memory-guard.ts";
 import { defaultMemoryLimit, ProcessMemory, storeMemory } from "./memory/process-memory.ts";
 import { GraphBuilder } from "./set/graph-builder.ts";
 import { GRAPH_FORMAT_VERSION } from "./set/key-file.ts";
-import { openSavedGraphs, type SavedGraphs } from "./set/saved-graphs.ts";
+import { openSavedGraphs, SavedGraphs } from "./set/saved-graphs.ts";
 import { SetSaver } from "./set/set-saver.ts";
 import { HealthReport } from "./storage/health.ts";
 import { readFailed, Store } from "./storage/store.ts";
@@ -68,6 +68,11 @@ export interface EmbeddedEngineOptions {
   readonly random?: () => number;
   /** Default true; false lets the disk run full, to show what happens then. */
   readonly guardsDisk?: boolean;
+  /**
+   * Default false; true opens it to be verified: saved graphs stay as they are, whatever is wrong with them, and none is used,
+   * built or saved.
+   */
+  readonly onlyVerifies?: boolean;
   /** Hears what was odd when it opened, but no reason not to. Default: nobody does. */
   readonly onWarning?: (message: string) => void;
   /** Hears each change of the state of its health. Default: nobody does. */
@@ -97,10 +102,11 @@ export async function openEmbeddedEngine(options: EmbeddedEngineOptions): Promis
     onWarning: options.onWarning,
   });
   try {
-    const savedGraphs = await openSavedGraphs(
-      { path: options.path, onUnusable: options.onBackgroundError },
-      { columnFamilies: new Set(store.database.columnFamilies().map(({ name }) => name)), lsn: store.lsn },
-    );
+    const saving = { path: options.path, onUnusable: options.onBackgroundError };
+    const columnFamilies = new Set(store.database.columnFamilies().map(({ name }) => name));
+    const savedGraphs = options.onlyVerifies
+      ? (columnFamily: string) => new SavedGraphs(columnFamily, new Map(), saving)
+      : await openSavedGraphs(saving, { columnFamilies, lsn: store.lsn });
     return await EmbeddedEngine.load(store, health, { ...options, savedGraphs });
   } catch (error) {
     await store.close();
@@ -172,6 +178,7 @@ class EmbeddedEngine implements Engine {
 
   static async load(store: Store, health: HealthReport, options: EngineOptions): Promise<EmbeddedEngine> {
     const engine = new EmbeddedEngine(store, health, options);
+    if (options.onlyVerifies) await Promise.all([engine.#builder.close(), engine.#saver.close([], 0)]);
     const { buckets, indexes, dropped } = await engine.#catalog.load();
     const families = new Map(store.database.columnFamilies().map(({ name, id }) => [name, id]));
     await engine.#backups

@@ -23,6 +23,11 @@ export async function withCheckpoint<T>(
       throw checkpointFailed(error);
     });
     return await use(path);
+  } catch (error) {
+    // What is told of has the same name in the data directory, where people can look at it.
+    if (!(error instanceof QuiverError) || !error.message.includes(path)) throw error;
+    const { reason, message, metadata, cause } = error;
+    throw new QuiverError(reason, message.replaceAll(path, data), { metadata, cause });
   } finally {
     await removeCheckpoint(path);
   }

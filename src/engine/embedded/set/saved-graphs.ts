@@ -8,23 +8,19 @@
  * and takes its name last, with a rename: whatever has another name, or is not named by a file of keys, is left over from
  * a save that was cut short. A saved graph is a cache: where there is any doubt it is removed, and the graph is built anew.
  */
-import { createHash, randomUUID } from "node:crypto";
-import { type FileHandle, mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { crc32 } from "node:zlib";
 import { type Graph, loadGraph } from "../../../../native/hnsw.ts";
 import { QuiverError } from "../../../errors.ts";
 import { failpoint } from "../../../failpoints.ts";
 import { countBits } from "../../../filter/bitmap.ts";
 import { syncDirectory } from "../storage/directory.ts";
 import { type KeyFileHeader, readKeyFileHeader, readKeyTable, UnusableGraph, writeKeyFile } from "./key-file.ts";
+import { endOf, GRAPHS, hashOf, KEYS, namesIn, withFile } from "./saved-files.ts";
+import { checkSavedGraphs, type SavedGraphCheck } from "./saved-graph-check.ts";
 import { type KeyTable, VectorSet, type VectorSetOptions } from "./vector-set.ts";
-
-const FOLDER = "graphs";
-const KEYS = ".keys";
-const CHECKSUM_BYTES = 4;
-const READ_BYTES = 4 * 1024 * 1024;
 
 export interface SavedGraphsOptions {
   /** The data directory. */
@@ -35,6 +31,7 @@ export interface SavedGraphsOptions {
 
 /** The saved graphs of one index. */
 export class SavedGraphs {
+  readonly #data: string;
   readonly #columnFamily: string;
   readonly #directory: string;
   readonly #onUnusable: SavedGraphsOptions["onUnusable"];
@@ -42,8 +39,9 @@ export class SavedGraphs {
   readonly #files: Map<string, string>;
 
   constructor(columnFamily: string, files: Map<string, string>, { path, onUnusable }: SavedGraphsOptions) {
+    this.#data = path;
     this.#columnFamily = columnFamily;
-    this.#directory = join(path, FOLDER, columnFamily);
+    this.#directory = join(path, GRAPHS, columnFamily);
     this.#files = files;
     this.#onUnusable = onUnusable;
   }
@@ -144,26 +142,9 @@ export class SavedGraphs {
     await rm(this.#directory, { recursive: true, force: true });
   }
 
-  /** The file of keys of a namespace, relative to the data directory. */
-  fileOf(namespace: string): string {
-    return join(FOLDER, this.#columnFamily, `${hashOf(namespace)}${KEYS}`);
-  }
-
-  /**
-   * Reads the files of a namespace whole and resolves to how many bytes they have; 0 when there are none. Rejects when
-   * one is damaged, with the reason.
-   */
-  async check(namespace: string): Promise<number> {
-    for (;;) {
-      const graphFile = this.#files.get(namespace);
-      if (graphFile === undefined) return 0;
-      try {
-        return await this.#check(namespace);
-      } catch (error) {
-        // Unless a save has put others in their place meanwhile.
-        if (this.#files.get(namespace) === graphFile) throw error;
-      }
-    }
+  /** Reads all that is saved of the index whole, as files: none is used, none is removed. */
+  check(): Promise<SavedGraphCheck> {
+    return checkSavedGraphs(this.#data, this.#columnFamily);
   }
 
   async #load(
@@ -221,18 +202,6 @@ export class SavedGraphs {
     if (!isCurrent) throw new UnusableGraph("the index has other parameters for graphs since");
   }
 
-  async #check(namespace: string): Promise<number> {
-    return withFile(this.#keyPathOf(namespace), "r", async (file) => {
-      const keyFile = await readKeyFileHeader(file);
-      const { keys } = await readKeyTable(file, keyFile);
-      for await (const _ of keys);
-      const { graph } = keyFile.header;
-      const checksum = await checksumOf(join(this.#directory, graph.file), graph.bytes - CHECKSUM_BYTES);
-      if (checksum !== graph.checksum) throw new UnusableGraph("the checksum of its graph is wrong");
-      return graph.bytes + (await file.stat()).size;
-    });
-  }
-
   #keyPathOf(namespace: string): string {
     return join(this.#directory, `${hashOf(namespace)}${KEYS}`);
   }
@@ -246,7 +215,7 @@ export async function openSavedGraphs(
   options: SavedGraphsOptions,
   { columnFamilies, lsn }: { readonly columnFamilies: ReadonlySet<string>; readonly lsn: number },
 ): Promise<(columnFamily: string) => SavedGraphs> {
-  const root = join(options.path, FOLDER);
+  const root = join(options.path, GRAPHS);
   const saved = new Map<string, Map<string, string>>();
   for (const folder of await namesIn(root)) {
     if (columnFamilies.has(folder)) saved.set(folder, await tidy(join(root, folder), { lsn, ...options }));
@@ -289,50 +258,4 @@ function describe(set: VectorSet, { keys, withData }: KeyTable) {
     ...{ ordinals: keys.length, live: set.size, withData: countBits(withData), keyBytes: set.keyBytes },
     recall: set.recall.model.measured ?? null,
   };
-}
-
-function hashOf(namespace: string): string {
-  return createHash("sha256").update(namespace).digest("hex").slice(0, 32);
-}
-
-/** Empty when the directory does not exist. */
-async function namesIn(directory: string): Promise<string[]> {
-  return readdir(directory).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return [];
-    throw error;
-  });
-}
-
-async function withFile<T>(path: string, flags: string, use: (file: FileHandle) => Promise<T>): Promise<T> {
-  const file = await open(path, flags);
-  try {
-    return await use(file);
-  } finally {
-    await file.close();
-  }
-}
-
-/** The length of a graph's file, and the checksum at its end. */
-function endOf(path: string): Promise<{ bytes: number; checksum: number }> {
-  return withFile(path, "r", async (file) => {
-    const { size } = await file.stat();
-    const end = Buffer.alloc(CHECKSUM_BYTES);
-    await file.read(end, 0, end.length, Math.max(0, size - end.length));
-    return { bytes: size, checksum: end.readUInt32LE() };
-  });
-}
-
-/** The CRC-32 of the first `length` bytes of a file. */
-function checksumOf(path: string, length: number): Promise<number> {
-  return withFile(path, "r", async (file) => {
-    const buffer = Buffer.allocUnsafe(READ_BYTES);
-    let checksum = 0;
-    for (let at = 0; at < length; ) {
-      const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, length - at), at);
-      if (bytesRead === 0) throw new UnusableGraph("its graph is cut short");
-      checksum = crc32(buffer.subarray(0, bytesRead), checksum);
-      at += bytesRead;
-    }
-    return checksum;
-  });
 }

@@ -2,13 +2,11 @@ import { constants } from "node:fs";
 import { access, readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { QuiverError } from "../../../errors.ts";
+import { GRAPHS } from "../set/saved-files.ts";
 
 const { R_OK, W_OK, X_OK } = constants;
 
 const DIRECTORY = R_OK | W_OK | X_OK;
-
-/** The folder in a data directory whose files are read and written beside those of the store. */
-const GRAPHS = "graphs";
 
 /**
  * Refuses a data directory, before anything in it is touched, that is another user's: what root makes there its owner cannot

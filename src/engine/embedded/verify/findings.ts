@@ -12,6 +12,8 @@ export class Findings {
   bytes = 0;
   vectors = 0;
   readonly #problems: StorageProblem[] = [];
+  /** Where those that are about a file stand: what is read of one damaged file fails again and again. */
+  readonly #byFile = new Map<string, number>();
   readonly #signal: AbortSignal;
 
   constructor(signal: AbortSignal) {
@@ -24,12 +26,19 @@ export class Findings {
     this.#signal.throwIfAborted();
   }
 
-  /** `problem` is a sentence, or an error with one. */
+  /** `problem` is a sentence, or an error with one. Of each file the first is kept. */
   add(problem: unknown, where: { readonly file?: string; readonly index?: IndexRef | undefined } = {}): void {
-    if (this.#problems.length >= PROBLEMS_MAX) return;
     const error = typeof problem === "string" ? new QuiverError("CORRUPTION", problem) : readFailed(problem);
     const index = where.index && { bucket: where.index.bucket, index: where.index.index };
-    this.#problems.push({ file: where.file ?? fileIn(error.message), index, error });
+    const file = where.file ?? (typeof problem === "string" ? undefined : fileIn(error.message));
+    const at = file === undefined ? undefined : this.#byFile.get(file);
+    const known = at === undefined ? undefined : this.#problems[at];
+    if (at !== undefined && known) {
+      this.#problems[at] = { ...known, index: known.index ?? index };
+    } else if (this.#problems.length < PROBLEMS_MAX) {
+      if (file !== undefined) this.#byFile.set(file, this.#problems.length);
+      this.#problems.push({ file, index, error });
+    }
   }
 
   /** Runs what may find damage by an error of reason CORRUPTION, which is added; other errors are thrown. */

@@ -4,8 +4,12 @@ import { join } from "node:path";
 import { checkTable } from "../../../../native/rocksdb.ts";
 import type { QuiverError } from "../../../errors.ts";
 import type { IndexRef, Verification } from "../../engine.ts";
+import { GRAPHS, namesIn } from "../set/saved-files.ts";
+import { checkSavedGraphs } from "../set/saved-graph-check.ts";
 import { ACKNOWLEDGED, findDamage } from "../storage/acknowledged.ts";
+import { findLogDamage } from "../storage/torn-write.ts";
 import { Findings } from "./findings.ts";
+import { verifySaved } from "./verify-index.ts";
 
 const TABLE = ".sst";
 const CURRENT = "CURRENT";
@@ -39,7 +43,9 @@ export async function verifyTables(directory: string, selection: TableSelection,
     findings.files++;
     findings.bytes += size;
     const index = columnFamily === undefined ? undefined : selection.indexOf(columnFamily);
-    if (damage !== undefined) findings.add(`The file "${file}" is damaged: ${damage}`, { file, index });
+    // RocksDB says where it read the file, which may be a checkpoint that is gone soon.
+    const problem = damage?.replaceAll(`${directory}/`, "");
+    if (problem !== undefined) findings.add(`The file "${file}" is damaged: ${problem}`, { file, index });
   }
 }
 
@@ -52,6 +58,11 @@ export async function verifyUnopened(data: string, opening: QuiverError): Promis
   await verifyTables(data, { columnFamily: undefined, indexOf: () => undefined }, findings);
   await verifyCurrent(data, findings);
   await verifyAcknowledged(data, findings);
+  const log = await findLogDamage(data);
+  if (log && !log.isTornWrite) findings.add(`The file "${log.file}" is damaged in its middle`, { file: log.file });
+  for (const columnFamily of await namesIn(join(data, GRAPHS))) {
+    await verifySaved(() => checkSavedGraphs(data, columnFamily), findings);
+  }
   findings.add(opening);
   return findings.at(0);
 }

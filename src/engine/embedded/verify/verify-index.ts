@@ -1,6 +1,7 @@
 import type { Database, Snapshot } from "../../../../native/rocksdb.ts";
 import type { Index, IndexRef } from "../../engine.ts";
 import type { Partition } from "../partition.ts";
+import type { SavedGraphCheck } from "../set/saved-graph-check.ts";
 import type { SavedGraphs } from "../set/saved-graphs.ts";
 import type { Findings } from "./findings.ts";
 import { SetComparison } from "./set-comparison.ts";
@@ -34,8 +35,8 @@ export async function verifyIndex(check: IndexCheck, findings: Findings): Promis
     }
     const partition = check.partitions()?.find((each) => each.namespace === namespace);
     await findings.collect(() => verifyNamespace(check, namespace, partition, findings), { index });
-    await findings.collect(() => verifySaved(check, namespace, findings), { index });
   }
+  await verifySaved(() => check.saved.check(), findings, index);
 }
 
 async function verifyNamespace(
@@ -64,16 +65,16 @@ async function verifyNamespace(
   }
 }
 
-/** The files that hold its saved graph; they are a cache, and what is wrong with them costs a start its speed only. */
-async function verifySaved({ saved, config }: IndexCheck, namespace: string, findings: Findings): Promise<void> {
-  if (!saved.has(namespace)) return;
-  try {
-    findings.bytes += await saved.check(namespace);
-    findings.files += 2;
-  } catch (error) {
-    const problem = `The saved graph of namespace "${namespace}" is damaged: ${(error as Error).message}`;
-    findings.add(problem, { index: config, file: saved.fileOf(namespace) });
-  }
+/** The files that hold saved graphs of an index, or of one that is unknown. */
+export async function verifySaved(
+  check: () => Promise<SavedGraphCheck>,
+  findings: Findings,
+  index?: IndexRef,
+): Promise<void> {
+  const { files, bytes, damages } = await check();
+  findings.files += files;
+  findings.bytes += bytes;
+  for (const { file, message } of damages) findings.add(message, { file, index });
 }
 
 async function withSnapshot<T>(database: Database, use: (snapshot: Snapshot) => Promise<T>): Promise<T> {
