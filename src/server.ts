@@ -189,6 +189,7 @@ async function openEngine(config: Config, memory: ProcessMemory, log: Log): Prom
     guardsDisk: process.env.QUIVER_TEST_UNGUARDED_DISK !== "true",
     onWarning: (message) => log.warn(message),
     onHealth: (health) => logHealth(log, health),
+    onDamage: ({ file, index, error: { reason, message } }) => log.error({ reason, file, index }, message),
     onBackgroundError: (message, err) => log.error({ err }, message),
   }).catch((error: unknown) => {
     if (!(error instanceof QuiverError) || error.reason !== "CORRUPTION") throw error;
@@ -200,9 +201,14 @@ async function openEngine(config: Config, memory: ProcessMemory, log: Log): Prom
   });
 }
 
-function logHealth(log: Log, { state, problems: [problem] }: Health): void {
-  if (problem) log.error({ err: problem }, `The storage is ${state === "failed" ? "damaged" : "read-only"} now`);
-  else log.warn("The storage is well again: writes go on");
+function logHealth(log: Log, { state, problems }: Health): void {
+  if (state === "healthy") log.warn("The storage is well again: writes go on");
+  else if (state === "read_only") log.error({ err: problems[0] }, "The storage is read-only now");
+  else log.error({ problems: problems.map(told) }, "The storage is damaged now");
+}
+
+function told({ reason, message }: QuiverError): Readiness["problems"][number] {
+  return { reason, message };
 }
 
 function quotasOf(config: Config): Quotas {
@@ -242,7 +248,7 @@ function readinessOf(engine: Engine): Readiness {
   return {
     ready: states.every(({ state }) => state !== "loading"),
     storage: state,
-    problems: problems.map(({ reason, message }) => ({ reason, message })),
+    problems: problems.map(told),
     indexes: Object.fromEntries(states.map(({ bucket, index, state }) => [`${bucket}/${index}`, state])),
   };
 }

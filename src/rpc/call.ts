@@ -5,7 +5,7 @@ import type { Log } from "../log.ts";
 import type { Caller } from "../service/access/caller.ts";
 import { nobody } from "../service/access/callers.ts";
 import { NO_TICKET, type Ticket } from "./admission-queue.ts";
-import { overwriteError, reasonOf, toConnectError, toRequestError } from "./error.ts";
+import { damagedFileOf, overwriteError, reasonOf, toConnectError, toRequestError } from "./error.ts";
 import { createMemoryBudget, type Lease } from "./memory-budget.ts";
 import { placeOf } from "./place-of.ts";
 
@@ -157,6 +157,8 @@ function logCall(log: Log, protocol: string, call: Call, { error, durationMs }: 
     bytesReceived: call.lease.total,
   };
   if (error === undefined) log.debug(line, "Call");
+  // Its message says all: what the disk holds is wrong, not the program.
+  else if (error.code === Code.DataLoss) log.error({ ...line, file: damagedFileOf(error) }, error.rawMessage);
   else if (isServerFault(error)) log.error({ ...line, err: error.cause ?? error }, error.rawMessage);
   else log.info(line, error.rawMessage);
 }
@@ -164,7 +166,7 @@ function logCall(log: Log, protocol: string, call: Call, { error, durationMs }: 
 /** UNAVAILABLE with a cause is a disk that failed; without one it is a shutdown. */
 function isServerFault({ code, cause }: ConnectError): boolean {
   if (code === Code.Unavailable) return cause !== undefined;
-  return code === Code.Internal || code === Code.Unknown || code === Code.DataLoss;
+  return code === Code.Internal || code === Code.Unknown;
 }
 
 function codeName(code: Code): string {

@@ -90,6 +90,11 @@ export function reasonOf(error: ConnectError): string | undefined {
   return error.findDetails(ErrorInfoSchema)[0]?.reason;
 }
 
+/** The damaged file that an error is about, if it names one. */
+export function damagedFileOf(error: ConnectError): string | undefined {
+  return error.findDetails(ErrorInfoSchema)[0]?.metadata.file;
+}
+
 /** Makes `error` say what `other` says. Connect sends the very object that it raised. */
 export function overwriteError(error: ConnectError, other: ConnectError): void {
   const { code, rawMessage, message, details, cause } = other;

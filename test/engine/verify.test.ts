@@ -5,7 +5,7 @@ import { join, resolve } from "node:path";
 import { type TestContext, test } from "node:test";
 import { openDatabase } from "../../native/rocksdb.ts";
 import { WriteBatch } from "../../native/write-batch.ts";
-import { openEmbeddedEngine } from "../../src/engine/embedded/embedded-engine.ts";
+import { type EmbeddedEngineOptions, openEmbeddedEngine } from "../../src/engine/embedded/embedded-engine.ts";
 import { encodeVector } from "../../src/engine/embedded/layout.ts";
 import { Findings } from "../../src/engine/embedded/verify/findings.ts";
 import { verifyAcknowledged, verifyCurrent } from "../../src/engine/embedded/verify/verify-files.ts";
@@ -26,8 +26,13 @@ const DIMENSION = 8;
 const NEVER = new AbortController().signal;
 const METRICS: readonly DistanceMetric[] = ["cosine", "euclidean", "dot_product"];
 
-async function open(t: Pick<TestContext, "after">, path: string): Promise<Engine> {
-  const engine = await openEmbeddedEngine({ path, writeBuffer: 4 * 1024 * 1024, onBackgroundError: () => {} });
+async function open(
+  t: Pick<TestContext, "after">,
+  path: string,
+  options: Partial<EmbeddedEngineOptions> = {},
+): Promise<Engine> {
+  const writeBuffer = 4 * 1024 * 1024;
+  const engine = await openEmbeddedEngine({ path, writeBuffer, onBackgroundError: () => {}, ...options });
   t.after(() => engine.close());
   return engine;
 }
@@ -185,8 +190,14 @@ test("one flipped bit of a table or of the manifest is found, and its file is na
       `${messagesOf(damaged)}`,
     );
     assert.ok(damaged.problems.every(({ error }) => error.reason === "CORRUPTION"));
+    assert.equal(engine.health.state, "failed");
+    assert.ok(engine.health.problems.some(({ message }) => message.includes(file)));
+    // One index that is whole says nothing of the rest.
+    await verify(engine, { bucket: "b", index: "cosine" });
+    assert.equal(engine.health.state, "failed");
   }
   assert.deepEqual(messagesOf(await verify(engine)), []);
+  assert.equal(engine.health.state, "healthy");
 });
 
 test("one flipped bit of CURRENT is found", async (t) => {
@@ -225,7 +236,8 @@ test("one flipped bit of a saved graph is found", async (t) => {
   const { engine: before, path, random } = await filled(t, { count: 5_200, metrics: ["cosine"] });
   await until(() => before.indexStates().every(({ state }) => state === "ready"));
   await before.close();
-  const engine = await open(t, path);
+  const told: unknown[] = [];
+  const engine = await open(t, path, { onDamage: ({ file }) => told.push(file) });
   await until(() => engine.indexStates().every(({ state }) => state === "ready"));
   const intact = await verify(engine);
   assert.deepEqual(messagesOf(intact), []);
@@ -238,6 +250,8 @@ test("one flipped bit of a saved graph is found", async (t) => {
     const damaged = await verify(engine);
     writeFileSync(join(path, file), whole);
     assert.deepEqual(placesOf(damaged), [[file, "cosine"]], `${messagesOf(damaged)}`);
+    assert.deepEqual(told.splice(0), [file]);
+    assert.equal(engine.health.state, "healthy");
   }
   assert.deepEqual(messagesOf(await verify(engine)), []);
 });

@@ -4,7 +4,8 @@ import { existsSync, globSync, readdirSync, readFileSync, statfsSync, statSync, 
 import { join, resolve } from "node:path";
 import { test } from "node:test";
 import { type MessageInitShape, toJson } from "@bufbuild/protobuf";
-import { Code } from "@connectrpc/connect";
+import { Code, createClient } from "@connectrpc/connect";
+import { Health, HealthCheckResponse_ServingStatus as Status } from "../../gen/grpc/health/v1/health_pb.ts";
 import type { Backup } from "../../gen/quiver/v1/admin_service_pb.ts";
 import { JobState, ListJobsResponseSchema } from "../../gen/quiver/v1/job_service_pb.ts";
 import { ListNamespacesResponseSchema } from "../../gen/quiver/v1/namespace_service_pb.ts";
@@ -243,6 +244,20 @@ test("damage is told of by verify, as an answer and as an exit code", async (t) 
   assert.doesNotMatch(running.out, /checkpoint-/);
   await failureOf(clients.admin.createBackup({}), Code.DataLoss, "CORRUPTION");
   assert.deepEqual((await clients.admin.listBackups({})).backups, []);
+  const readiness = await fetch(`${server.url}/readyz`);
+  const { storage, problems } = (await readiness.json()) as { storage: string; problems: { message: string }[] };
+  assert.deepEqual([readiness.status, storage], [200, "failed"]);
+  assert.ok(problems.some(({ message }) => message.includes(table)));
+  const health = createClient(Health, PROTOCOLS.gRPC?.(server.url) ?? assert.fail());
+  assert.equal((await health.check({ service: "storage" })).status, Status.NOT_SERVING);
+  const told = () => server.complaints.split("\n").filter((line) => line.includes(`"file":"${table}"`));
+  // Two verifications, one backup.
+  await until(() => told().length === 3);
+  for (const line of told()) {
+    const { level, reason, msg } = JSON.parse(line);
+    assert.deepEqual([level, reason], ["error", "CORRUPTION"]);
+    assert.ok(msg.includes(table) && line.length < 700 && !line.includes("stack"), line);
+  }
   await server.stop();
   const stopped = await quiver("verify", "--data", server.data);
   assert.equal(stopped.code, 4, stopped.err);

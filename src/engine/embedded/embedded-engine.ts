@@ -25,6 +25,7 @@ import type {
   Query,
   Quotas,
   Selection,
+  StorageProblem,
   Update,
   UpdateOptions,
   VectorInput,
@@ -43,6 +44,7 @@ import { MemoryGuard } from "./memory/memory-guard.ts";
 import { defaultMemoryLimit, ProcessMemory, storeMemory } from "./memory/process-memory.ts";
 import { GraphBuilder } from "./set/graph-builder.ts";
 import { GRAPH_FORMAT_VERSION } from "./set/key-file.ts";
+import { isOfSavedGraph } from "./set/saved-graph-check.ts";
 import { openSavedGraphs, SavedGraphs } from "./set/saved-graphs.ts";
 import { SetSaver } from "./set/set-saver.ts";
 import { HealthReport } from "./storage/health.ts";
@@ -77,6 +79,8 @@ export interface EmbeddedEngineOptions {
   readonly onWarning?: (message: string) => void;
   /** Hears each change of the state of its health. Default: nobody does. */
   readonly onHealth?: (health: Health) => void;
+  /** Hears of damage that a verification has found, once of each file. Default: nobody does. */
+  readonly onDamage?: (problem: StorageProblem) => void;
   /** Hears of background work that failed and what that means. */
   readonly onBackgroundError: (message: string, error: unknown) => void;
 }
@@ -133,6 +137,7 @@ class EmbeddedEngine implements Engine {
   readonly #saver: SetSaver;
   readonly #savedGraphs: EngineOptions["savedGraphs"];
   readonly #onBackgroundError: EmbeddedEngineOptions["onBackgroundError"];
+  readonly #onDamage: EmbeddedEngineOptions["onDamage"];
   readonly #quotas: Quotas;
   readonly #random: (() => number) | undefined;
   readonly #usage: Usage;
@@ -155,6 +160,7 @@ class EmbeddedEngine implements Engine {
     this.jobs = new EmbeddedJobStore(store);
     this.accessKeys = new EmbeddedAccessKeyStore(store);
     this.#onBackgroundError = options.onBackgroundError;
+    this.#onDamage = options.onDamage;
     this.#quotas = options.quotas ?? NO_QUOTAS;
     this.#random = options.random;
     const { vectors, bytes } = this.#quotas;
@@ -227,8 +233,15 @@ class EmbeddedEngine implements Engine {
     return this.#store.disk.use;
   }
 
-  createBackup(options: { readonly displayName: string; readonly signal: AbortSignal }): Promise<Backup> {
-    return this.#backups.create(options);
+  async createBackup(options: { readonly displayName: string; readonly signal: AbortSignal }): Promise<Backup> {
+    try {
+      return await this.#backups.create(options);
+    } catch (error) {
+      const isOfStore =
+        error instanceof QuiverError && error.reason === "CORRUPTION" && error.metadata.file !== undefined;
+      if (isOfStore) this.#health.set(DAMAGE, error);
+      throw error;
+    }
   }
 
   listBackups(options: PageOptions): Promise<Page<Backup>> {
@@ -242,7 +255,9 @@ class EmbeddedEngine implements Engine {
     readonly ref: IndexRef | undefined;
     readonly signal: AbortSignal;
   }): Promise<Verification> {
-    return this.#verifier.verify({ only: ref && this.#index(ref), signal });
+    const found = await this.#verifier.verify({ only: ref && this.#index(ref), signal });
+    this.#noteDamage(found, { isAll: ref === undefined });
+    return found;
   }
 
   createBucket(bucket: Bucket): Promise<void> {
@@ -473,6 +488,17 @@ class EmbeddedEngine implements Engine {
     await this.#store.dropFamily(family);
   }
 
+  /** Tells of what a verification has found. Saved graphs are a cache: without them the storage is well. */
+  #noteDamage({ problems }: Verification, { isAll }: { readonly isAll: boolean }): void {
+    const places = new Map(
+      problems.map((problem) => [problem.file ?? (problem.index && partOf(problem.index)), problem]),
+    );
+    for (const problem of places.values()) this.#onDamage?.(problem);
+    const ofStore = problems.filter(({ file }) => file === undefined || !isOfSavedGraph(file));
+    const worst = ofStore.find(({ file }) => file !== undefined) ?? ofStore[0];
+    if (worst || isAll) this.#health.set(DAMAGE, worst?.error);
+  }
+
   #addBucket(bucket: Bucket): void {
     const { vectors, bytes } = this.#quotas;
     const usage = new Usage({
@@ -530,6 +556,9 @@ class EmbeddedEngine implements Engine {
     throw notFound(ref);
   }
 }
+
+/** What a verification or a backup has found, as a part of the engine's health. */
+const DAMAGE = "damage";
 
 /** An index as a part of the engine's health. */
 function partOf({ bucket, index }: IndexRef): string {

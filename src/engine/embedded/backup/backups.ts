@@ -1,12 +1,12 @@
 import { mkdir, readdir, rename, stat, statfs } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { checkTable } from "../../../../native/rocksdb.ts";
 import { QuiverError, shuttingDown } from "../../../errors.ts";
 import { failpoint } from "../../../failpoints.ts";
 import { OneAtATime } from "../../../one-at-a-time.ts";
 import type { Backup, Page, PageOptions } from "../../engine.ts";
 import { makeDirectory, syncDirectory } from "../storage/directory.ts";
-import type { Store } from "../storage/store.ts";
+import { damaged, type Store } from "../storage/store.ts";
 import { removeCheckpoints, withCheckpoint } from "./checkpoint.ts";
 import { copyFile, fileFailed, remove, sumFile, writeNewFile } from "./files.ts";
 import { readHeaderOf } from "./header.ts";
@@ -185,12 +185,10 @@ export class Backups {
 async function assertWhole(path: string): Promise<void> {
   if (!path.endsWith(".sst")) return;
   const { damage } = await checkTable(path);
-  if (damage !== undefined) {
-    throw new QuiverError(
-      "CORRUPTION",
-      `Cannot make a backup: the file "${basename(path)}" of the store is damaged: ${damage}`,
-    );
-  }
+  if (damage === undefined) return;
+  // Its copy goes with the backup that is not made.
+  const problem = damage.replaceAll(`${dirname(path)}/`, "");
+  throw damaged(`Cannot make a backup: the file "${basename(path)}" of the store is damaged: ${problem}`);
 }
 
 function toBackup(path: string, { id, displayName, createdAt, lsn, formatVersion, files }: Manifest): Backup {

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Database, StoreError } from "../../../../native/rocksdb.ts";
 import { QuiverError } from "../../../errors.ts";
-import { readFailed } from "../storage/store.ts";
+import { damaged, readFailed } from "../storage/store.ts";
 import { remove } from "./files.ts";
 
 /** What checkpoints are made for: there is one of each at a time. */
@@ -44,7 +44,7 @@ function checkpointFailed(cause: StoreError): QuiverError {
       return new QuiverError("DISK_FULL", "Cannot make a checkpoint of the store: the disk is full", { cause });
     // A file that is not there, or that the disk does not give.
     case "IO_ERROR":
-      return new QuiverError("CORRUPTION", `Stored files are damaged: ${cause.message}`, { cause });
+      return damaged(`Stored files are damaged: ${cause.message}`, cause);
     default:
       return readFailed(cause);
   }

@@ -1,7 +1,7 @@
 import { openDatabase, type StoreError } from "../../../../native/rocksdb.ts";
 import { QuiverError } from "../../../errors.ts";
 import { decodeHeader, HEADER_KEYS, type Header } from "../layout.ts";
-import { CATALOG } from "../storage/store.ts";
+import { CATALOG, damaged } from "../storage/store.ts";
 
 const WRITE_BUFFER_BYTES = 32 * 1024 * 1024;
 
@@ -28,11 +28,6 @@ export async function readHeaderOf(path: string): Promise<Header> {
 
 function openingFailed(error: StoreError | QuiverError): QuiverError {
   if (error instanceof QuiverError) return error;
-  const reason =
-    error.code === "NO_SPACE"
-      ? "DISK_FULL"
-      : ["CORRUPTION", "NOT_FOUND"].includes(error.code)
-        ? "CORRUPTION"
-        : "INTERNAL";
-  return new QuiverError(reason, error.message, { cause: error });
+  if (["CORRUPTION", "NOT_FOUND"].includes(error.code)) return damaged(error.message, error);
+  return new QuiverError(error.code === "NO_SPACE" ? "DISK_FULL" : "INTERNAL", error.message, { cause: error });
 }

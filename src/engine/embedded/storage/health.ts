@@ -4,7 +4,7 @@ import type { Health, HealthState } from "../../engine.ts";
 /** With these, everything that is stored is still read. */
 const READ_ONLY: ReadonlySet<Reason> = new Set(["DISK_FULL", "MEMORY_FULL", "STORAGE_READ_ONLY"]);
 
-/** What is wrong with the parts of the engine, told by themselves: "storage", "disk", "memory", "index b/i". */
+/** What is wrong with the parts of the engine, told by themselves: "storage", "damage", "disk", "memory", "index b/i". */
 export class HealthReport {
   readonly #problems = new Map<string, QuiverError>();
   readonly #onChange: (health: Health) => void;

@@ -428,7 +428,7 @@ export function readFailed(error: unknown): QuiverError {
   if (error instanceof QuiverError) return error;
   switch ((error as StoreError).code) {
     case "CORRUPTION":
-      return new QuiverError("CORRUPTION", `Stored bytes are damaged: ${(error as Error).message}`, { cause: error });
+      return damaged(`Stored bytes are damaged: ${(error as Error).message}`, error);
     case "NOT_FOUND":
       return new QuiverError("INDEX_NOT_FOUND", "Cannot read: the index was deleted", { cause: error });
     case "CLOSED":
@@ -436,6 +436,17 @@ export function readFailed(error: unknown): QuiverError {
     default:
       return new QuiverError("INTERNAL", "Cannot read from the store", { cause: error });
   }
+}
+
+/** A CORRUPTION of the store, with the file that the message is about. */
+export function damaged(message: string, cause?: unknown): QuiverError {
+  const file = fileIn(message);
+  return new QuiverError("CORRUPTION", message, { cause, ...(file !== undefined && { metadata: { file } }) });
+}
+
+/** The file of the store that a message is about. */
+export function fileIn(message: string): string | undefined {
+  return /\b(\d{6,}\.(?:sst|log)|MANIFEST-\d{6,}|CURRENT)\b/.exec(message)?.[0];
 }
 
 /** The last lsn; writes the header of a new database, and the version of one that an older release wrote. */

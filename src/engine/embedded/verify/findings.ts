@@ -1,7 +1,7 @@
 import { setImmediate } from "node:timers/promises";
 import { QuiverError } from "../../../errors.ts";
 import type { IndexRef, StorageProblem, Verification } from "../../engine.ts";
-import { readFailed } from "../storage/store.ts";
+import { fileIn, readFailed } from "../storage/store.ts";
 
 /** Problems that are told; more are not counted. */
 const PROBLEMS_MAX = 1_000;
@@ -58,9 +58,4 @@ export class Findings {
   at(lsn: number): Verification {
     return { problems: this.#problems, files: this.files, bytes: this.bytes, vectors: this.vectors, lsn };
   }
-}
-
-/** The file of the store that a message is about. */
-function fileIn(message: string): string | undefined {
-  return /\b(\d{6,}\.(?:sst|log)|MANIFEST-\d{6,}|CURRENT)\b/.exec(message)?.[0];
 }
