@@ -3,10 +3,9 @@ import { Code, ConnectError, createContextValues } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import { QuiverError } from "../errors.ts";
-import type { Log } from "../log.ts";
 import type { HttpRequest, HttpResponse } from "../node-http.ts";
 import { countAnswer, type TakeMemory } from "./answer-memory.ts";
-import { type Call, callKey } from "./call.ts";
+import { type Call, type CallLogs, callKey } from "./call.ts";
 import { discardRest } from "./discard-rest.ts";
 import { toRequestError } from "./error.ts";
 import { relaxGrpcMessage } from "./grpc-message.ts";
@@ -15,9 +14,9 @@ import type { Route } from "./method-routes.ts";
 import { explainStatus, refusalResponse } from "./refusal.ts";
 import { readRequestBody } from "./request-body.ts";
 import { dropDistantDeadline, requestFormat } from "./request-format.ts";
+import { createServeUnary } from "./unary.ts";
 
-export interface ServeOptions {
-  readonly log: Log;
+export interface ServeOptions extends CallLogs {
   /** Is told what answers take of the process's memory. */
   readonly takeMemory: TakeMemory;
 }
@@ -25,14 +24,34 @@ export interface ServeOptions {
 /** Reads the request of a call, has its handler answer, and sends that. Rejects when it cannot be sent. */
 export type Serve = (route: Route, request: HttpRequest, response: HttpResponse, call: Call) => Promise<void>;
 
-export function createServe({ log, takeMemory }: ServeOptions): Serve {
+export function createServe(options: ServeOptions): Serve {
+  const { log, takeMemory } = options;
+  const serveUnary = createServeUnary(options);
+
   const serve: Serve = async (route, request, response, call) => {
-    const answer = await answerCall(route, request, response, call);
+    const left = await serveUnary(route, request, response, call);
+    if (left !== undefined) await serveByConnect(route, request, response, call, left);
+  };
+
+  const serveByConnect = async (
+    route: Route,
+    request: HttpRequest,
+    response: HttpResponse,
+    call: Call,
+    source: AsyncIterable<Uint8Array>,
+  ) => {
+    const answer = await answerCall(route, request, response, call, source);
     const body = answer.body && countAnswer(finishBody(request, answer.body, answer.trailer), call.answer, takeMemory);
     await universalResponseToNodeResponse(body === undefined ? answer : { ...answer, body }, response);
   };
 
-  const answerCall = async (route: Route, request: HttpRequest, response: HttpResponse, call: Call) => {
+  const answerCall = async (
+    route: Route,
+    request: HttpRequest,
+    response: HttpResponse,
+    call: Call,
+    source: AsyncIterable<Uint8Array>,
+  ) => {
     let universal: UniversalServerRequest;
     try {
       const contextValues = createContextValues().set(callKey, call);
@@ -43,7 +62,7 @@ export function createServe({ log, takeMemory }: ServeOptions): Serve {
       return refusalResponse(400, toRequestError(error));
     }
     dropDistantDeadline(universal.header);
-    const answer = await route.handler({ ...universal, body: bodyOf(request, universal, route, call.lease) });
+    const answer = await route.handler({ ...universal, body: bodyOf(source, request, universal, route, call.lease) });
     if (answer.body !== undefined || answer.status < 400) return answer;
     const error = explainStatus(answer.status, universal.method, universal.header.get("content-type") ?? "");
     log.info({ requestId: call.requestId, method: call.method, status: answer.status }, error.rawMessage);
@@ -90,14 +109,13 @@ function assertQuery(request: UniversalServerRequest): void {
 }
 
 function bodyOf(
+  source: AsyncIterable<Uint8Array>,
   request: HttpRequest,
   universal: UniversalServerRequest,
   { handler, limits, scanFields, scanJson }: Route,
   lease: Lease,
 ): AsyncIterable<Uint8Array> {
   const { header } = universal;
-  // Connect's own iterator destroys the connection when a body is refused midway, and the answer with it.
-  const source: AsyncIterable<Uint8Array> = request.iterator({ destroyOnReturn: false });
   const format = requestFormat(header.get("content-type"));
   if (format === undefined) return source;
   const encoding = header.get(format.encodingHeader) ?? "identity";

@@ -10,10 +10,10 @@ const EXPORT = "ExportVectors";
 const EXPORTS_SHARE = 1 / 2;
 
 /** Bytes in memory for each of an answer that is being written: encoded, and what it was encoded from. */
-const ANSWER_TIMES = 2;
+export const ANSWER_TIMES = 2;
 
 /** How much of an answer is written at once: whoever takes so much now and then is not cut for reading slowly. */
-const WRITE_BYTES = 256 * 1024;
+export const WRITE_BYTES = 256 * 1024;
 
 /** Notes that the process takes so many bytes; a promise when whoever takes more has to wait. */
 export type TakeMemory = (bytes: number) => Promise<void> | undefined;

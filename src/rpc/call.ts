@@ -27,8 +27,9 @@ export interface Call {
   readonly lease: Lease;
   /** The memory that its answer takes until it is sent. */
   readonly answer: Lease;
-  /** Why the call is refused before its body is read. */
-  readonly refusal: QuiverError | undefined;
+  readonly startedAt: number;
+  /** Why the call is refused before its body is read, or what else it is answered with by no handler. */
+  refusal: QuiverError | ConnectError | undefined;
   /** Ended when the call is served, so that another has its turn. */
   readonly ticket: Ticket;
   /** What it works on, such as "b/i"; "-" before that is known. */
@@ -50,6 +51,7 @@ const NO_CALL: Call = {
   shutdown: new AbortController().signal,
   lease: NO_LEASE,
   answer: NO_LEASE,
+  startedAt: 0,
   refusal: undefined,
   ticket: NO_TICKET,
   place: "-",
@@ -61,8 +63,11 @@ const NO_CALL: Call = {
 /** Under which handlers find their call: `context.values.get(callKey)`. */
 export const callKey: ContextKey<Call> = createContextKey<Call>(NO_CALL, { description: "call" });
 
+/** What handlers without streams are told of their call. */
+export type CallContext = Pick<HandlerContext, "values" | "signal">;
+
 /** Who calls a handler. */
-export function callerOf(context: HandlerContext): Caller {
+export function callerOf(context: CallContext): Caller {
   return context.values.get(callKey).caller;
 }
 
@@ -88,23 +93,26 @@ type AbortableContext = HandlerContext & { abort(reason?: unknown): void };
  * Connect offers no hook for such errors, but it tells the context about every error before it sends that same object,
  * and about every end without one. test/rpc/errors.test.ts holds this for each protocol.
  */
-export function followCall(context: HandlerContext, call: Call, { log, audit }: CallLogs): void {
+export function followCall(context: HandlerContext, call: Call, logs: CallLogs): void {
   const controller = context as AbortableContext;
   const abort = controller.abort;
-  const startedAt = performance.now();
   let ended = false;
   call.cut = abort;
   controller.abort = (thrown) => {
     if (!ended) {
       ended = true;
-      call.lease.close();
-      call.ticket.end();
-      const error = thrown === undefined ? undefined : settleError(thrown, call);
-      logCall(log, context.protocolName, call, { error, durationMs: performance.now() - startedAt });
-      audit?.add(auditEntry(call, error));
+      endCall(call, context.protocolName, logs, thrown === undefined ? undefined : settleError(thrown, call));
     }
     abort(thrown ?? CALL_ENDED);
   };
+}
+
+/** Gives back what a call held, and writes down how it ended. */
+export function endCall(call: Call, protocol: string, { log, audit }: CallLogs, error?: ConnectError): void {
+  call.lease.close();
+  call.ticket.end();
+  logCall(log, protocol, call, { error, durationMs: performance.now() - call.startedAt });
+  audit?.add(auditEntry(call, error));
 }
 
 function auditEntry({ requestId, caller, method, place }: Call, error: ConnectError | undefined): AuditEntry {

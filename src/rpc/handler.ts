@@ -70,7 +70,7 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
   const requests = createRequestBudget(limits, options.hasRoomFor ?? (() => true));
   const answers = createAnswerMemory(limits.maxAnswerBytes);
   const routes = createMethodRoutes(options.services, limits, options);
-  const serve = createServe({ log, takeMemory });
+  const serve = createServe({ log, audit: options.audit, takeMemory });
   const admission = createAdmission({ ...DEFAULT_ADMISSION_LIMITS, ...options.admission }, log);
 
   const admit = (kind: CallKind, request: HttpRequest, response: HttpResponse, begin: Begin) => {
@@ -186,6 +186,7 @@ export function createRpcHandler(options: RpcHandlerOptions): RpcHandler {
         method,
         caller,
         shutdown,
+        startedAt: performance.now(),
         stage: "request",
         lease,
         answer,

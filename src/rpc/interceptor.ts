@@ -44,8 +44,15 @@ async function* guardMessages<T>(
 
 function abortError(reason: unknown): QuiverError {
   if (reason instanceof QuiverError) return reason;
-  if (reason instanceof ConnectError && reason.code === Code.DeadlineExceeded) {
-    return new QuiverError("DEADLINE_EXCEEDED", "The deadline passed before the call was finished");
-  }
-  return new QuiverError("CANCELLED", "The client ended the call before it was finished", { cause: reason });
+  return reason instanceof ConnectError && reason.code === Code.DeadlineExceeded
+    ? deadlinePassed()
+    : clientLeft(reason);
+}
+
+export function deadlinePassed(): QuiverError {
+  return new QuiverError("DEADLINE_EXCEEDED", "The deadline passed before the call was finished");
+}
+
+export function clientLeft(cause?: unknown): QuiverError {
+  return new QuiverError("CANCELLED", "The client ended the call before it was finished", { cause });
 }

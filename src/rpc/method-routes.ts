@@ -1,3 +1,4 @@
+import type { DescMethod, Message } from "@bufbuild/protobuf";
 import { createConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import { compressionGzip } from "@connectrpc/connect-node";
@@ -25,7 +26,18 @@ export interface Route {
   readonly limits: RpcLimits;
   readonly scanFields: MessageScan;
   readonly scanJson: MessageScan;
+  /** What answers its calls, when it has no streams. */
+  readonly unary: UnaryHandler | undefined;
 }
+
+export type UnaryHandler = (request: Message, context: HandlerContext) => Answer | Promise<Answer>;
+/** As the fields of a message, or that message. */
+export type Answer = Record<string, unknown>;
+
+/** How messages are read and written. */
+export const BINARY_OPTIONS = { readUnknownFields: false };
+/** A misspelt "filter" must not answer as if there were none. Binary requests of newer clients are read as far as known. */
+export const JSON_OPTIONS = { ignoreUnknownFields: false, registry: detailRegistry };
 
 /** Throws when a message must not be decoded. */
 type MessageScan = (message: Uint8Array, limits: ElementLimits) => void;
@@ -51,13 +63,18 @@ export function createMethodRoutes(services: readonly RpcService[], limits: RpcL
     acceptCompression: [compressionGzip],
     // Only a backstop: bodies are read and checked before connect sees them.
     readMaxBytes: limits.maxJsonBytes,
-    binaryOptions: { readUnknownFields: false },
-    // A misspelt "filter" must not answer as if there were none. Binary requests of newer clients are read as far as known.
-    jsonOptions: { ignoreUnknownFields: false, registry: detailRegistry },
+    binaryOptions: BINARY_OPTIONS,
+    jsonOptions: JSON_OPTIONS,
   };
   const router = createConnectRouter(connectOptions);
   for (const { service, implementation } of services) router.service(service, implementation);
-  const known = new Map(router.handlers.map((handler) => [handler.requestPath, routeOf(handler, true, limits)]));
+  const unaryHandlers = unaryHandlersOf(services);
+  const known = new Map(
+    router.handlers.map((handler) => {
+      const unary = unaryHandlers.get(handler.method);
+      return [handler.requestPath, { ...routeOf(handler, true, limits), unary }];
+    }),
+  );
 
   // A method that no service has is refused in the dress of its protocol by one that exists.
   const [unary, stream] = createConnectRouter(connectOptions)
@@ -84,5 +101,17 @@ function routeOf(handler: UniversalHandler, known: boolean, all: RpcLimits): Rou
   const { input, parent } = handler.method;
   const kind = known ? kindOf(handler.method) : undefined;
   const limits = isPublic(parent.typeName) ? publicLimits(all) : all;
-  return { handler, kind, known, limits, scanFields: createFieldScan(input), scanJson: createJsonScan(input) };
+  const [scanFields, scanJson] = [createFieldScan(input), createJsonScan(input)];
+  return { handler, kind, known, limits, scanFields, scanJson, unary: undefined };
+}
+
+function unaryHandlersOf(services: readonly RpcService[]): ReadonlyMap<DescMethod, UnaryHandler> {
+  const handlers = new Map<DescMethod, UnaryHandler>();
+  for (const { service, implementation } of services) {
+    for (const method of service.methods) {
+      const handler = implementation[method.localName];
+      if (method.methodKind === "unary" && handler) handlers.set(method, handler as UnaryHandler);
+    }
+  }
+  return handlers;
 }

@@ -12,6 +12,7 @@ import { trailerFlag, trailerSerialize } from "@connectrpc/connect/protocol-grpc
 import { QuiverError } from "../errors.ts";
 import type { HttpRequest, HttpResponse } from "../node-http.ts";
 import { discardRest } from "./discard-rest.ts";
+import { envelope } from "./envelope.ts";
 import { toConnectError } from "./error.ts";
 import { relaxGrpcMessage } from "./grpc-message.ts";
 import { requestFormat } from "./request-format.ts";
@@ -135,11 +136,4 @@ function makeDress(error: ConnectError): Dress {
     connectBody: Buffer.from(errorToJsonBytes(error, undefined)),
     connectStreamBody: envelope(endStreamFlag, endStream),
   };
-}
-
-function envelope(flags: number, message: Uint8Array): Buffer {
-  const header = Buffer.alloc(5);
-  header[0] = flags;
-  header.writeUInt32BE(message.length, 1);
-  return Buffer.concat([header, message]);
 }

@@ -1,10 +1,11 @@
 import { isUtf8 } from "node:buffer";
 import { QuiverError } from "../errors.ts";
+import type { HttpRequest } from "../node-http.ts";
 import { ChunkBuffer } from "./chunk-buffer.ts";
+import { ENVELOPE_HEADER_BYTES, envelope } from "./envelope.ts";
 import { toRequestError } from "./error.ts";
 import { gunzip } from "./gunzip.ts";
 
-const ENVELOPE_HEADER_BYTES = 5;
 const COMPRESSED = 0b1;
 
 export interface RequestBodyRules {
@@ -35,6 +36,51 @@ export function readRequestBody(
 ): AsyncIterable<Uint8Array> {
   const messages = rules.enveloped ? readEnvelopes(source, rules) : readUnary(source, contentLength, rules);
   return blameClient(messages);
+}
+
+/** What has come of a body: all of it, or as much as there was when it became longer than allowed. */
+export interface Gathered {
+  readonly bytes: Buffer;
+  readonly isWhole: boolean;
+}
+
+/** Reads a body that ends soon. Rejects when the client leaves before its end, and with what `reserve` throws. */
+export function gatherBody(
+  request: HttpRequest,
+  maxBytes: number,
+  reserve: (bytes: number) => void,
+): Promise<Gathered> {
+  return new Promise((resolve, reject) => {
+    const chunks = new ChunkBuffer();
+    const stop = () => {
+      request.off("data", onData).off("end", onEnd).off("error", onError).off("close", onClose);
+    };
+    const onData = (chunk: Buffer) => {
+      try {
+        reserve(chunk.length);
+      } catch (error) {
+        onError(error as Error);
+        request.pause();
+        return;
+      }
+      chunks.push(chunk);
+      if (chunks.length <= maxBytes) return;
+      stop();
+      request.pause();
+      resolve({ bytes: chunks.take(), isWhole: false });
+    };
+    const onEnd = () => {
+      stop();
+      resolve({ bytes: chunks.take(), isWhole: true });
+    };
+    const onError = (error: Error) => {
+      stop();
+      reject(error);
+    };
+    const onClose = () => onError(new Error("The client has left before its request was complete"));
+    if (request.destroyed) onClose();
+    else request.on("data", onData).on("end", onEnd).on("error", onError).on("close", onClose);
+  });
 }
 
 /** Hands on what it is given; what fails meanwhile is the client's fault. */
@@ -79,10 +125,10 @@ async function* readEnvelopes(source: AsyncIterable<Uint8Array>, rules: RequestB
         break;
       }
       pending.push(bytes.subarray(wanted));
-      const envelope = bytes.subarray(0, wanted);
-      const checked = await readEnvelope(envelope, rules);
+      const received = bytes.subarray(0, wanted);
+      const checked = await readEnvelope(received, rules);
       yield checked;
-      rules.release(checked === envelope ? wanted : wanted + checked.length);
+      rules.release(checked === received ? wanted : wanted + checked.length);
       wanted = ENVELOPE_HEADER_BYTES;
     }
   }
@@ -94,21 +140,17 @@ async function* readEnvelopes(source: AsyncIterable<Uint8Array>, rules: RequestB
   }
 }
 
-async function readEnvelope(envelope: Buffer, rules: RequestBodyRules): Promise<Uint8Array> {
-  const flags = envelope[0] ?? 0;
-  const data = envelope.subarray(ENVELOPE_HEADER_BYTES);
+async function readEnvelope(received: Buffer, rules: RequestBodyRules): Promise<Uint8Array> {
+  const flags = received[0] ?? 0;
+  const data = received.subarray(ENVELOPE_HEADER_BYTES);
   if ((flags & COMPRESSED) === 0) {
     await readMessage(data, false, rules);
-    return envelope;
+    return received;
   }
   if (!rules.gzip) {
     throw new QuiverError("MALFORMED_REQUEST", "Request has a compressed message, but its headers name no compression");
   }
-  const message = await readMessage(data, true, rules);
-  const header = Buffer.alloc(ENVELOPE_HEADER_BYTES);
-  header[0] = flags & ~COMPRESSED;
-  header.writeUInt32BE(message.length, 1);
-  return Buffer.concat([header, message]);
+  return envelope(flags & ~COMPRESSED, await readMessage(data, true, rules));
 }
 
 async function readMessage(data: Uint8Array, compressed: boolean, rules: RequestBodyRules): Promise<Uint8Array> {

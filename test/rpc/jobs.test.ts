@@ -1,12 +1,18 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import type { MessageInitShape } from "@bufbuild/protobuf";
+import { type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { anyUnpack } from "@bufbuild/protobuf/wkt";
 import { ConnectError } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { BadRequestSchema, ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
 import type { Status } from "../../gen/google/rpc/status_pb.ts";
-import { type Job, JobKind, JobState, type StartUploadRequestSchema } from "../../gen/quiver/v1/job_service_pb.ts";
+import {
+  type Job,
+  JobKind,
+  JobSchema,
+  JobState,
+  type StartUploadRequestSchema,
+} from "../../gen/quiver/v1/job_service_pb.ts";
 import { DataType, DistanceMetric, OnDuplicate, type VectorSchema } from "../../gen/quiver/v1/resources_pb.ts";
 import { type Clients, createClients } from "../support/protocols.ts";
 import { Random } from "../support/random.ts";
@@ -69,7 +75,8 @@ test("an upload stores what is valid, lists what is refused, and tells of its pr
   const stored = await readAll(vectors);
   assert.deepEqual(new Set(stored.keys()), new Set(expected.keys()));
   for (const [key, data] of stored) assert.deepEqual(data, expected.get(key)?.data?.float32);
-  assert.deepEqual((await jobs.getJob({ jobId: job.jobId })).job, job);
+  const again = (await jobs.getJob({ jobId: job.jobId })).job as Job;
+  assert.deepEqual(toBinary(JobSchema, again), toBinary(JobSchema, job));
 });
 
 test("an upload is refused whole when the request itself is wrong", async (t) => {
