@@ -81,17 +81,10 @@ class Search : public std::enable_shared_from_this<Search> {
         compared_(request_.count),
         answered_(request_.count, request_.exact ? byScan : byWalk) {}
 
-  void start() {
-    pool_.post([self = shared_from_this()] {
-      self->guarded([&] {
-        self->view_ = self->graph_->view(self->ordinalsEnd());
-        std::vector<uint32_t> queries(self->request_.count);
-        for (size_t i = 0; i < queries.size(); ++i) queries[i] = static_cast<uint32_t>(i);
-        if (self->request_.exact) self->listAllowedSlots();
-        const bool walks = !self->request_.exact && self->view_.slots > 0;
-        self->run(std::make_shared<Phase>(*self, std::move(queries), walks, true, self->request_.exact));
-      });
-    });
+  // `here`: on this thread for one shift, and in most cases to the end, unless a build could hold it up.
+  void start(bool here) {
+    if (here && !graph_->rooms().isWanted(Room::build)) return begin();
+    pool_.post([self = shared_from_this()] { self->begin(); });
   }
 
  private:
@@ -128,6 +121,17 @@ class Search : public std::enable_shared_from_this<Search> {
     std::atomic<size_t> next{0};
     std::atomic<size_t> open;
   };
+
+  void begin() {
+    guarded([&] {
+      view_ = graph_->view(ordinalsEnd());
+      std::vector<uint32_t> queries(request_.count);
+      for (size_t i = 0; i < queries.size(); ++i) queries[i] = static_cast<uint32_t>(i);
+      if (request_.exact) listAllowedSlots();
+      const bool walks = !request_.exact && view_.slots > 0;
+      run(std::make_shared<Phase>(*this, std::move(queries), walks, true, request_.exact));
+    });
+  }
 
   template <typename Work>
   void guarded(Work work) {

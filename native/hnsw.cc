@@ -272,20 +272,57 @@ napi_value toResults(napi_env env, const SearchOutcome& outcome) {
   return results;
 }
 
-napi_value search(const Call& call) {
+// What a search ends with, which may be before or after somebody waits for it.
+class SearchEnd {
+ public:
+  // On any thread, once.
+  void reach(const std::shared_ptr<SearchOutcome>& outcome) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    make_ = [outcome](napi_env env) {
+      if (outcome == nullptr) throw std::bad_alloc();
+      return toResults(env, *outcome);
+    };
+    if (settle_) settle_(make_);
+  }
+
+  // Makes the results; empty before the end.
+  Maker maker() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return make_;
+  }
+
+  void await(const Settle& settle) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (make_) return settle(make_);
+    settle_ = settle;
+  }
+
+ private:
+  std::mutex mutex_;
+  Maker make_;
+  Settle settle_;
+};
+
+std::shared_ptr<SearchEnd> startSearch(const Call& call, bool here) {
   SearchRequest request = requestArguments(call);
   const SharedRuntime& runtime = runtimeOf(call);
-  return promised(runtime, [&](const Settle& settle) {
-    const auto done = [settle](const std::shared_ptr<SearchOutcome>& outcome) {
-      settle([outcome](napi_env env) {
-        if (outcome == nullptr) throw std::bad_alloc();
-        return toResults(env, *outcome);
-      });
-    };
-    std::make_shared<Search>(
-        graphOf(call), searchPool(), std::move(request), [runtime] { return runtime->isClosing(); }, done)
-        ->start();
-  });
+  const auto end = std::make_shared<SearchEnd>();
+  std::make_shared<Search>(
+      graphOf(call), searchPool(), std::move(request), [runtime] { return runtime->isClosing(); },
+      [end](const std::shared_ptr<SearchOutcome>& outcome) { end->reach(outcome); })
+      ->start(here);
+  return end;
+}
+
+napi_value search(const Call& call) {
+  const std::shared_ptr<SearchEnd> end = startSearch(call, false);
+  return promised(runtimeOf(call), [&](const Settle& settle) { end->await(settle); });
+}
+
+napi_value searchHere(const Call& call) {
+  const std::shared_ptr<SearchEnd> end = startSearch(call, true);
+  if (const Maker make = end->maker()) return make(call.env);
+  return promised(runtimeOf(call), [&](const Settle& settle) { end->await(settle); });
 }
 
 napi_value toFloats(napi_env env, const std::vector<float>& values) {
@@ -378,13 +415,13 @@ void initHnsw(napi_env env, napi_value exports) {
     delete closing;
   };
   check(env, napi_add_env_cleanup_hook(env, close, runtime), "add a clean-up hook");
-  (*runtime)->graphClass =
-      defineClass(env, "Graph",
-                  {method("add", throwing<add>), method("remove", throwing<removeOrdinals>),
-                   method("build", rejecting<build>, runtime), method("search", rejecting<search>, runtime),
-                   method("distances", rejecting<distancesOf>, runtime), method("get", throwing<get>),
-                   method("stats", throwing<stats>), method("save", rejecting<save>, runtime),
-                   method("dispose", throwing<dispose>)});
+  (*runtime)->graphClass = defineClass(
+      env, "Graph",
+      {method("add", throwing<add>), method("remove", throwing<removeOrdinals>),
+       method("build", rejecting<build>, runtime), method("search", rejecting<search>, runtime),
+       method("searchHere", rejecting<searchHere>, runtime), method("distances", rejecting<distancesOf>, runtime),
+       method("get", throwing<get>), method("stats", throwing<stats>), method("save", rejecting<save>, runtime),
+       method("dispose", throwing<dispose>)});
   const napi_property_descriptor functions[] = {method("createGraph", throwing<createGraph>, runtime),
                                                 method("loadGraph", rejecting<loadGraph>, runtime)};
   check(env, napi_define_properties(env, exports, 2, functions), "define the functions");

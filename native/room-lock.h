@@ -42,6 +42,13 @@ class RoomLock {
     turn_[next].notify_all();
   }
 
+  // Whether anybody is in this room or waits for it; may be outdated at once.
+  bool isWanted(Room room) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    const size_t side = static_cast<size_t>(room);
+    return (inside_ > 0 && open_ == side) || waiting_[side] > 0;
+  }
+
   // Whether anybody waits for this room; may be outdated at once.
   bool isAwaited(Room room) const { return waiting_[static_cast<size_t>(room)].load(std::memory_order_relaxed) > 0; }
 

@@ -124,7 +124,7 @@ test("a saved graph and its keys show the state after one write, whatever is wri
     assert.deepEqual(contentOf(restored), moment.content);
     const query = new Float32Array(DIMENSION);
     const exact = { k: moment.content.size, exact: true };
-    const [answer] = await restored.set.search(query, exact);
+    const [answer] = await restored.set.search(query, exact, false);
     assert.deepEqual(new Set(answer?.found.map(({ key }) => key)), new Set(moment.content.keys()));
     restored.dispose();
   }

@@ -25,7 +25,11 @@ test("Searches see what was acknowledged before them and nothing removed, while 
     const filtered = random.next() < 0.3;
     const allowed = filtered ? { allowed: bitmapOf([...live.keys()].filter((o) => o % 2 === ordinal % 2)) } : {};
     const before = new Set(live.keys());
-    const found = resultsOf(await graph.search(query, { k: 10, exact, ...allowed }), 0);
+    const options = { k: 10, exact, ...allowed };
+    const found = resultsOf(
+      await (random.next() < 0.5 ? graph.search(query, options) : graph.searchHere(query, options)),
+      0,
+    );
     // What was live before and still is must have been there all the time.
     assert.ok(found.length === 10 || found.length >= [...live.keys()].filter((o) => before.has(o)).length / 2 - 1);
     for (const hit of found) assert.ok(before.has(hit.ordinal) || hit.ordinal >= next - 500, `${hit.ordinal} was gone`);

@@ -120,6 +120,7 @@ function argumentsOf(name: string, dimension: number): unknown[] {
     case "build":
       return [mostly(() => random.pick([1, 3, 1_000])), mostly(() => random.pick([undefined, 1, 2, 256]))];
     case "search":
+    case "searchHere":
       return [mostly(() => floatsOf(count * dimension)), mostly(searchOptions)];
     case "distances":
       return [mostly(() => floatsOf(dimension)), mostly(ordinals)];
@@ -157,7 +158,7 @@ for (let call = 0; call < calls; call++) {
   const dimension = chosen?.dimension ?? 4;
   const wanted = (options as { dimension?: unknown } | null | undefined)?.dimension;
   const asked = typeof wanted === "number" ? wanted : 4;
-  const names = ["add", "add", "add", "remove", "get", "build", "search", "search", "search", "distances", "stats"];
+  const names = ["add", "add", "add", "remove", "get", "build", "search", "search", "searchHere", "distances", "stats"];
   if (random.next() < 0.3) names.push("save");
   const anyName = random.pick(
     chosen && graphs.length < 10 ? [...names, "create", "load"] : chosen ? [...names, "dispose"] : ["create"],

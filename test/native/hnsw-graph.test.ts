@@ -40,6 +40,28 @@ for (const metric of ["cosine", "euclidean"] as const) {
   });
 }
 
+test("A short search answers at once on the calling thread, and otherwise later, with the same results", async (t) => {
+  const random = new Random();
+  t.diagnostic(`seed ${random.seed}`);
+  const [graph] = await built(random, 3_000);
+  const query = clustered(random, 1, dimension);
+  const many = concatenate(sequence(2_000).map(() => query));
+  for (const options of [{ k: 7 }, { k: 7, allowed: bitmapOf(sequence(1_000)) }, { k: 7, exact: true }]) {
+    const here = graph.searchHere(query, options);
+    assert.ok("counts" in here, "a short search was handed over");
+    assert.deepEqual(here, await graph.search(query, options));
+    const long = graph.searchHere(many, options);
+    assert.ok(long instanceof Promise, "a long search held the caller up");
+    assert.deepEqual(resultsOf(await long, 1_999), resultsOf(here, 0));
+  }
+  await assert.rejects(async () => graph.searchHere(query, { k: 0 }), { code: "INVALID_ARGUMENT" });
+  graph.add(Uint32Array.of(3_000), query);
+  const building = graph.build(1);
+  assert.equal(resultsOf(await graph.searchHere(query, { k: 1 }), 0)[0]?.ordinal, 3_000);
+  await building;
+  graph.dispose();
+});
+
 test("A batch answers as its queries do one by one", async (t) => {
   const random = new Random();
   t.diagnostic(`seed ${random.seed}`);

@@ -31,13 +31,16 @@ export interface SearchAnswer {
   readonly plan: QueryPlan;
 }
 
+/** What the event loop multiplies itself, some 0.1 ms of it: to hand that over to another thread costs as much. */
+const SHORT_PRODUCTS_MAX = 250_000;
+
 /** What the native search allows. */
 const SEARCH_K_MAX = 20_000;
 
 /** Searches the data of one set, by graph or exactly, whichever should compare fewer vectors. */
 export async function searchDense(set: VectorSet, request: SearchRequest): Promise<SearchAnswer> {
   const planned = planRequest(set, request);
-  return complete(set, planned, await searchOne(set, request, planned.plan));
+  return complete(set, planned, await searchOne(set, planned));
 }
 
 /**
@@ -51,11 +54,13 @@ export async function searchDenseForMany(set: VectorSet, requests: readonly Sear
     JSON.stringify([plan, request.topK, bitmapId(request.allowed)]),
   );
   for (const group of alike.values()) {
-    const [{ request, plan }] = group as [(typeof group)[0]];
+    const [first] = group as [(typeof group)[0]];
+    const { request, plan } = first;
     const results = await searchTogether(set, {
       requests: group.map((each) => each.request),
       plan,
       k: kOf(request, plan),
+      isShort: group.length * productsOf(set, first) <= SHORT_PRODUCTS_MAX,
     });
     for (const [i, each] of group.entries()) {
       answers.set(each.request, await complete(set, each, results[i] as DenseFound));
@@ -81,7 +86,7 @@ async function complete(set: VectorSet, planned: Planned, result: DenseFound): P
   if (!plan.exact) noticeQuery(set, { request, inputs, plan });
   const better = result.exact ? undefined : planAgain(plan, walkedIn(set, request, result), inputs);
   if (!better) return cutAnswer(set, planned, result);
-  const again = await searchOne(set, request, better);
+  const again = await searchOne(set, { request, inputs, plan: better });
   const both = { ...again, compared: again.compared + result.compared };
   return cutAnswer(set, { ...planned, plan: better }, both);
 }
@@ -100,19 +105,32 @@ function noticeQuery(set: VectorSet, { request, inputs, plan }: Planned & { read
   set.recall.noticeQuery({ data: target.data, topK, efSearch: plan.efSearch, recallTarget, again });
 }
 
-async function searchOne(set: VectorSet, request: SearchRequest, plan: SearchPlan): Promise<DenseFound> {
-  const [result] = await searchTogether(set, { requests: [request], plan, k: kOf(request, plan) });
+async function searchOne(set: VectorSet, planned: Planned): Promise<DenseFound> {
+  const { request, plan } = planned;
+  const isShort = productsOf(set, planned) <= SHORT_PRODUCTS_MAX;
+  const [result] = await searchTogether(set, { requests: [request], plan, k: kOf(request, plan), isShort });
   return result as DenseFound;
+}
+
+/** Products that one query should take. */
+function productsOf({ dimension }: VectorSet, { plan, inputs }: Planned): number {
+  const { indexed, unindexed, matching } = inputs;
+  return dimension * (unindexed + (plan.exact ? (matching ?? indexed) : plan.expected));
+}
+
+interface SearchTogether {
+  readonly requests: readonly SearchRequest[];
+  readonly plan: SearchPlan;
+  readonly k: number;
+  /** So that the event loop may do it itself. */
+  readonly isShort: boolean;
 }
 
 /**
  * A key that is left out is searched for as one more result and dropped: a walk must go through its node, which may be
  * the only way from one side of it to the other.
  */
-async function searchTogether(
-  set: VectorSet,
-  { requests, plan, k }: { readonly requests: readonly SearchRequest[]; readonly plan: SearchPlan; readonly k: number },
-): Promise<DenseFound[]> {
+async function searchTogether(set: VectorSet, { requests, plan, k, isShort }: SearchTogether): Promise<DenseFound[]> {
   const queries = new Float32Array(requests.length * set.dimension);
   for (const [i, { target }] of requests.entries()) queries.set(target.data ?? [], i * set.dimension);
   const allowed = requests[0]?.allowed;
@@ -122,7 +140,7 @@ async function searchTogether(
     ...(allowed && { allowed }),
     ...(plan.exact ? { exact: true } : { efSearch: plan.efSearch, visitBudget: plan.visitBudget }),
   };
-  const results = await set.search(queries, options);
+  const results = await set.search(queries, options, isShort);
   return results.map((result, i) => {
     const except = requests[i]?.target.except;
     return { ...result, found: result.found.filter(({ key }) => key !== except).slice(0, k) };
@@ -148,7 +166,8 @@ async function cutAnswer(set: VectorSet, { request, plan }: Planned, result: Den
 async function searchThroughTies(set: VectorSet, request: SearchRequest): Promise<SearchAnswer> {
   const { topK } = request;
   for (let k = 2 * (topK + 1); ; k *= 2) {
-    const options = { requests: [request], plan: { exact: true } as const, k: Math.min(k, SEARCH_K_MAX) };
+    const plan = { exact: true } as const;
+    const options = { requests: [request], plan, k: Math.min(k, SEARCH_K_MAX), isShort: false };
     const [result] = (await searchTogether(set, options)) as [DenseFound];
     const { found, compared } = result;
     const isCut = k < SEARCH_K_MAX && found.length >= k;

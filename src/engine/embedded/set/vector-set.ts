@@ -354,10 +354,11 @@ export class VectorSet {
 
   /**
    * Searches the data for queries that stand one after the other, each answer nearest first. Vectors that went away
-   * meanwhile are left out: see `changes`.
+   * meanwhile are left out: see `changes`. `isShort`: so that the event loop may do it itself.
    */
-  async search(queries: Float32Array, options: SearchOptions): Promise<DenseFound[]> {
-    const results = await this.#graph.search(queries, options);
+  async search(queries: Float32Array, options: SearchOptions, isShort: boolean): Promise<DenseFound[]> {
+    const graph = this.#graph;
+    const results = await (isShort ? graph.searchHere(queries, options) : graph.search(queries, options));
     let at = 0;
     return Array.from(results.counts, (count, query) => {
       const found: Found[] = [];
