@@ -1,0 +1,112 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { DataSet } from "./data.ts";
+import { batches, each, measure } from "./processor.ts";
+import { openQuiver, type QuiverServer, queryBatch, queryKeys } from "./quiver.ts";
+import { runSingle } from "./workloads.ts";
+
+const TOP_K = 10;
+const BATCH = 100;
+const PUT = 500;
+const CALLS_AT_ONCE = 4;
+
+/** Runs work with a server on an empty directory, which is gone afterwards. */
+export async function withQuiver<T>(data: DataSet, work: (server: QuiverServer) => Promise<T>): Promise<T> {
+  const directory = mkdtempSync(join(tmpdir(), "quiver-bench-"));
+  const server = await openQuiver({ ...data, directory });
+  try {
+    return await work(server);
+  } finally {
+    await server.close();
+    rmSync(directory, { recursive: true });
+  }
+}
+
+/** Processor time of a query over Connect on HTTP/2, of client and server. */
+export async function runConnect(server: QuiverServer, data: DataSet, efSearch: number): Promise<number> {
+  const vectors = server.over("connect");
+  const { processorMs } = await runSingle(server, (query) => queryKeys(vectors, query), data, efSearch);
+  return processorMs;
+}
+
+/** Processor time of a query in batches of 100. */
+export async function runBatches(
+  server: QuiverServer,
+  { queries }: DataSet,
+  efSearch: number,
+): Promise<{ processorMs: number; serverMs: number }> {
+  const all = batches([...queries, ...queries], BATCH);
+  const asked = all.map((batch) => batch.map((vector) => ({ vector, topK: TOP_K, efSearch })));
+  const count = 2 * queries.length;
+  const before = server.processorSeconds();
+  const { processorSeconds } = await measure(
+    () => server.processorSeconds(),
+    () => each(asked, 1, (batch) => queryBatch(server.vectors, batch)),
+  );
+  const serverSeconds = server.processorSeconds() - before;
+  return { processorMs: (processorSeconds / count) * 1_000, serverMs: (serverSeconds / count) * 1_000 };
+}
+
+/** Queries per second in batches of 100, with the server on one core and on all. */
+export async function runCores(
+  server: QuiverServer,
+  { queries }: DataSet,
+  efSearch: number,
+): Promise<{ one: number; two: number }> {
+  const asked = batches([...queries, ...queries, ...queries, ...queries], BATCH);
+  const perSecond = async (cores: string) => {
+    server.runOn(cores);
+    const { seconds } = await measure(
+      () => 0,
+      () =>
+        each(asked, CALLS_AT_ONCE, (batch) =>
+          queryBatch(
+            server.vectors,
+            batch.map((vector) => ({ vector, topK: TOP_K, efSearch })),
+          ),
+        ),
+    );
+    return (4 * queries.length) / seconds;
+  };
+  const one = await perSecond("0");
+  return { one, two: await perSecond("0-1") };
+}
+
+/** The 99th percentile of queries on half of the data, alone and while the other half is put at full speed, and the lag. */
+export async function runMixed(data: DataSet, efSearch: number) {
+  return withQuiver(data, async (server) => {
+    const half = Math.floor(data.rows.length / 2);
+    const puts = (from: number, to: number) =>
+      each(batches(data.rows.slice(from, to), PUT), CALLS_AT_ONCE, (batch) => server.insert(batch));
+    await puts(0, half);
+    await server.complete();
+    const idle = await runSingle(server, server.query, data, efSearch);
+    await server.lag();
+    const ingest = puts(half, data.rows.length);
+    const busy: number[] = [];
+    let isOver = false;
+    void ingest.finally(() => {
+      isOver = true;
+    });
+    for (let i = 0; !isOver; i++) {
+      const vector = data.queries[i % data.queries.length] as Float32Array;
+      const before = performance.now();
+      await server.query({ vector, topK: TOP_K, efSearch });
+      busy.push(performance.now() - before);
+    }
+    await ingest;
+    busy.sort((a, b) => a - b);
+    const lag = await server.lag();
+    return { idleP99Ms: idle.p99Ms, busyP99Ms: busy[Math.floor(0.99 * busy.length)] ?? Number.NaN, lag };
+  });
+}
+
+/** Seconds from the start of the process to the first answer, with a saved graph. */
+export async function runRestart(server: QuiverServer, { queries }: DataSet, efSearch: number): Promise<number> {
+  const seconds = await server.restart();
+  const vector = queries[0] as Float32Array;
+  const before = performance.now();
+  await server.query({ vector, topK: TOP_K, efSearch });
+  return seconds + (performance.now() - before) / 1_000;
+}
