@@ -39,15 +39,16 @@ async function main(args: readonly string[]): Promise<void> {
     await server.close();
     throw error;
   });
-  // It has neither an api key nor a certificate to believe in.
+  // Before it says that it serves: whoever reads that may end it at once.
+  endOnSignals(server, log);
+  if (config.tlsCert !== undefined) process.on("SIGHUP", server.reloadTls);
+  // The demo has neither an api key nor a certificate to believe in.
   const demoRuns = server.isOpen && isLoopback(config.host) && config.tlsCert === undefined;
   const next = demoRuns ? `  next    npm run demo${url === DEMO_URL ? "" : ` -- --url ${url}`}\n` : "";
   process.stdout.write(`Quiver ${VERSION} serves gRPC, gRPC-Web and Connect at ${url}
   data    ${resolve(config.data)}
   access  ${server.isOpen ? "open to everyone who reaches this address: there are no access keys" : "with an access key"}
 ${next}`);
-  endOnSignals(server, log);
-  if (config.tlsCert !== undefined) process.on("SIGHUP", server.reloadTls);
 }
 
 async function runCommand(name: string, args: readonly string[]): Promise<void> {
