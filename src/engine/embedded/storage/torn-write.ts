@@ -1,7 +1,7 @@
 import { open, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 
-// The write-ahead log is blocks of 32 KiB, which hold the parts of records, each within its block:
+// The write-ahead log and the manifest are blocks of 32 KiB, which hold the parts of records, each within its block:
 //     CRC-32C u32, masked, of type and bytes | length u16 | type u8 | bytes
 const BLOCK_BYTES = 32 * 1024;
 const HEADER_BYTES = 7;
@@ -37,6 +37,14 @@ export async function findLogDamage(directory: string): Promise<LogDamage | unde
     if (beginsRecord(log, damage.at)) return { ...torn, isTornWrite: false };
   }
   return torn;
+}
+
+/**
+ * Whether every record of a manifest is whole. RocksDB takes one whose length reaches beyond the end for one that was being
+ * written, and passes over it.
+ */
+export function isWholeManifest(manifest: Buffer): boolean {
+  return findDamage(manifest) === undefined;
 }
 
 /** Cuts a torn write off its log, which nothing has open. */

@@ -6,7 +6,7 @@ import { readHeaderOf } from "../backup/header.ts";
 import { CATALOG, type Store } from "../storage/store.ts";
 import type { VectorIndex } from "../vector-index.ts";
 import { Findings } from "./findings.ts";
-import { verifyAcknowledged, verifyCurrent, verifyTables } from "./verify-files.ts";
+import { verifyAcknowledged, verifyCurrent, verifyManifest, verifyTables } from "./verify-files.ts";
 import { verifyCatalog } from "./verify-others.ts";
 
 export interface VerifierOptions {
@@ -76,7 +76,7 @@ export class Verifier {
         use: async (checkpoint) => {
           hasCheckpoint = true;
           await verifyTables(checkpoint, selection, findings);
-          if (only) return;
+          if (only || !(await verifyManifest(checkpoint, findings))) return;
           const header = await readHeaderOf(checkpoint);
           lsn = header.lsn;
           if (lsn >= acknowledged) return;

@@ -7,7 +7,7 @@ import type { IndexRef, Verification } from "../../engine.ts";
 import { GRAPHS, namesIn } from "../set/saved-files.ts";
 import { checkSavedGraphs } from "../set/saved-graph-check.ts";
 import { ACKNOWLEDGED, findDamage } from "../storage/acknowledged.ts";
-import { findLogDamage } from "../storage/torn-write.ts";
+import { findLogDamage, isWholeManifest } from "../storage/torn-write.ts";
 import { Findings } from "./findings.ts";
 import { verifySaved } from "./verify-index.ts";
 
@@ -73,6 +73,17 @@ export async function verifyAcknowledged(data: string, findings: Findings): Prom
   // It may be written to while it is read.
   const damage = (await findDamage(data)) && (await findDamage(data));
   if (damage !== undefined) findings.add(damage, { file: ACKNOWLEDGED });
+}
+
+/** Compares the checksums in the manifest of a checkpoint; false when they are wrong. */
+export async function verifyManifest(checkpoint: string, findings: Findings): Promise<boolean> {
+  const names = (await readdir(checkpoint)).filter((name) => name.startsWith("MANIFEST-"));
+  for (const file of names) {
+    if (isWholeManifest(await readFile(join(checkpoint, file)))) continue;
+    findings.add(`The file "${file}" is damaged: its checksums are wrong`, { file });
+    return false;
+  }
+  return true;
 }
 
 /** Compares the file that names the manifest with what it must be; RocksDB reads it only when it opens. */
