@@ -6,6 +6,8 @@ const TOP_K = 10;
 const BATCH = 500;
 const CALLS_AT_ONCE = 4;
 const RECALL_MIN = 0.95;
+/** A store has no such option when so many of them in a row make no difference. */
+const ALIKE_MAX = 2;
 const EF_SEARCHES = [10, 16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1_000];
 const KEYS_PER_GET = 100;
 const KEYS_PER_PAGE = 500;
@@ -107,7 +109,10 @@ export async function runQueries(peer: Peer, data: DataSet, truth: Truth, filter
   return { efSearch, recall, ...(await runSingle(peer, ask, data, efSearch, filter)) };
 }
 
-/** The least candidates with which enough of the nearest are found; the most that there are when none is enough. */
+/**
+ * The least candidates with which enough of the nearest are found; the most that there are when none is enough, and the
+ * least of all in a store that finds the same with more of them.
+ */
 export async function calibrate(
   ask: (query: PeerQuery) => Promise<readonly string[]>,
   { queries }: DataSet,
@@ -116,6 +121,7 @@ export async function calibrate(
 ): Promise<{ efSearch: number; recall: number }> {
   const expected = truth.of(filter);
   let best = { efSearch: 0, recall: 0 };
+  let alike = 0;
   for (const efSearch of EF_SEARCHES) {
     let found = 0;
     let wanted = 0;
@@ -124,8 +130,10 @@ export async function calibrate(
       found += keys.filter((key) => expected[i]?.has(key)).length;
       wanted += expected[i]?.size ?? 0;
     }
-    best = { efSearch, recall: found / wanted };
-    if (best.recall >= RECALL_MIN) break;
+    const recall = found / wanted;
+    alike = recall === best.recall ? alike + 1 : 0;
+    if (alike < ALIKE_MAX) best = { efSearch, recall };
+    if (recall >= RECALL_MIN || alike >= ALIKE_MAX) break;
   }
   return best;
 }

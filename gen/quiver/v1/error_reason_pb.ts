@@ -423,7 +423,7 @@ export const ErrorReason = {
 
   /**
    * DATA_LOSS. Stored bytes do not match their checksum. Stop, save the data folder, restore a backup; VerifyStorage
-   * says what is damaged.
+   * says what is damaged; `file` in the metadata is one, where it is known.
    *
    * @generated from enum value: ERROR_REASON_CORRUPTION = 45;
    */
