@@ -28,29 +28,21 @@ export function createServe(options: ServeOptions): Serve {
   const { log, takeMemory } = options;
   const serveUnary = createServeUnary(options);
 
-  const serve: Serve = async (route, request, response, call) => {
-    const left = await serveUnary(route, request, response, call);
-    if (left !== undefined) await serveByConnect(route, request, response, call, left);
+  const serve: Serve = async (...exchange) => {
+    const left = await serveUnary(...exchange);
+    if (left !== undefined) await serveByConnect(left, ...exchange);
   };
 
-  const serveByConnect = async (
-    route: Route,
-    request: HttpRequest,
-    response: HttpResponse,
-    call: Call,
-    source: AsyncIterable<Uint8Array>,
-  ) => {
-    const answer = await answerCall(route, request, response, call, source);
+  const serveByConnect = async (source: AsyncIterable<Uint8Array>, ...exchange: Parameters<Serve>) => {
+    const [, request, response, call] = exchange;
+    const answer = await answerCall(source, ...exchange);
     const body = answer.body && countAnswer(finishBody(request, answer.body, answer.trailer), call.answer, takeMemory);
     await universalResponseToNodeResponse(body === undefined ? answer : { ...answer, body }, response);
   };
 
   const answerCall = async (
-    route: Route,
-    request: HttpRequest,
-    response: HttpResponse,
-    call: Call,
     source: AsyncIterable<Uint8Array>,
+    ...[route, request, response, call]: Parameters<Serve>
   ) => {
     let universal: UniversalServerRequest;
     try {
