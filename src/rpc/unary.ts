@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import type { Message } from "@bufbuild/protobuf";
 import { createContextValues, type HandlerContext } from "@connectrpc/connect";
 import type { HttpRequest, HttpResponse } from "../node-http.ts";
@@ -26,6 +27,9 @@ export interface ServeUnaryOptions extends CallLogs {
   readonly takeMemory: TakeMemory;
 }
 
+/** From here on a request is large. */
+const LARGE_BYTES = 64 * 1024;
+
 /**
  * Connect's pipeline takes several times as long as the rest of what a short call needs. So what is usual is done here,
  * and what is not is left to connect: streams, compressed requests, bytes that are no message, and errors, for which it
@@ -44,12 +48,15 @@ export function createServeUnary({ takeMemory, ...logs }: ServeUnaryOptions): Se
     let bytes: Uint8Array;
     try {
       const body = await context.wait(gatherBody(request, bodyBytesMax(route, dress), call.lease.reserve));
+      // To read and check a large message takes milliseconds: several that came together are not done in one go.
+      if (body.bytes.length >= LARGE_BYTES) await context.wait(setImmediate());
       const message = body.isWhole ? readMessage(route, dress, body.bytes) : undefined;
       if (message === undefined) {
         // It is counted again as it is read again.
         call.lease.release(body.bytes.length);
         return body.isWhole ? join(body.bytes) : join(body.bytes, rest());
       }
+      if (body.bytes.length >= LARGE_BYTES) await context.wait(setImmediate());
       bytes = writeMessage(route, dress, await answerOf(unary, message, context, call));
     } catch (error) {
       call.refusal = call.stage === "request" ? toRequestError(error) : toConnectError(error, call.requestId);
