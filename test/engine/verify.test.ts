@@ -164,13 +164,18 @@ test("a backup leaves the checkpoint of a verification beside it alone", async (
   assert.deepEqual(found, []);
 });
 
-test("one flipped bit of a table or of the manifest is found, and its file is named", async (t) => {
+/** What is compacted already is not compacted while it is damaged, which would turn the store read-only. */
+async function compacted(t: TestContext) {
   const { engine: before, path, random } = await filled(t);
   await before.close();
-  // What is compacted already is not compacted while it is damaged, which would turn the store read-only.
   const database = await openDatabase(path);
   for (const { id } of database.columnFamilies()) await database.compact(id);
   await database.close();
+  return { path, random };
+}
+
+test("one flipped bit of a table or of the manifest is found, and its file is named", async (t) => {
+  const { path, random } = await compacted(t);
   const tables = readdirSync(path).filter((name) => name.endsWith(".sst"));
   assert.ok(tables.length > METRICS.length);
   const engine = await open(t, path);
@@ -219,8 +224,8 @@ test("one flipped bit of CURRENT is found", async (t) => {
 });
 
 test("a table that is missing is named, and the others are read nevertheless", async (t) => {
-  const { engine, path, random } = await filled(t);
-  await verify(engine);
+  const { path, random } = await compacted(t);
+  const engine = await open(t, path);
   const [missing = "", damaged = ""] = readdirSync(path)
     .filter((name) => name.endsWith(".sst"))
     .sort()
