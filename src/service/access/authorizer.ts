@@ -59,15 +59,15 @@ export class Authorizer {
     // The key may have ended while the request came.
     caller.signal.throwIfAborted();
     if (keyId === undefined) return undefined;
-    const what = `${action} ${describe(resource)}`;
-    const byKey = `The access key does not allow ${what}`;
-    if (keyId === NO_KEY) return byKey;
+    // Written only for a refusal: most calls are allowed.
+    const byKey = () => `The access key does not allow ${action} ${describe(resource)}`;
+    if (keyId === NO_KEY) return byKey();
     const said = await this.#askPolicy(keyId, caller, action, resource);
     const isAllowedByKey = isAllowed(caller, action, resource);
-    if (said?.effect !== "deny") return said?.effect === "allow" || isAllowedByKey ? undefined : byKey;
+    if (said?.effect !== "deny") return said?.effect === "allow" || isAllowedByKey ? undefined : byKey();
     if (caller.role === "admin" && POLICY_ACTIONS.has(action)) return undefined;
-    if (!isAllowedByKey) return byKey;
-    return `The policy of vector bucket "${resource.bucket}" denies ${what}${named(said)}`;
+    if (!isAllowedByKey) return byKey();
+    return `The policy of vector bucket "${resource.bucket}" denies ${action} ${describe(resource)}${named(said)}`;
   }
 
   async #askPolicy(
