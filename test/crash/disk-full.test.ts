@@ -76,11 +76,11 @@ async function fillHoldFree(t: TestContext, { disk, data, way, random, env = {} 
   } else {
     // So few that there is room for writes again without what is foreign.
     const enough = 200 + random.below(600);
-    let isFull = false;
-    const filling = filler.fill(clients).finally(() => {
-      isFull = true;
+    let isFilled = false;
+    const filling = filler.fill(clients, { isDone: () => filler.stored.size >= 2 * enough }).finally(() => {
+      isFilled = true;
     });
-    await until(() => isFull || filler.stored.size >= enough);
+    await until(() => isFilled || filler.stored.size >= enough);
     await Promise.all([filling, foreign.takeAll(data)]);
   }
 
@@ -103,7 +103,10 @@ async function fillHoldFree(t: TestContext, { disk, data, way, random, env = {} 
 
   if (way === "puts") await filler.dropScrap(clients);
   else foreign.remove();
-  const backMs = await timeUntil(async () => assert.equal(await filler.put(clients), "stored"), BACK_MS_MAX);
+  const backMs = await timeUntil(
+    async () => assert.equal(await filler.put(clients), "stored", filler.refusal),
+    BACK_MS_MAX,
+  );
   await filler.compare(clients);
   assert.equal(await server.stop(), 0);
 

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { existsSync, rmSync, statfsSync } from "node:fs";
+import { appendFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
 import { DataType, DistanceMetric } from "../../gen/quiver/v1/resources_pb.ts";
-import { allocateFile } from "../../native/rocksdb.ts";
 import { HELD } from "../../src/engine/embedded/storage/held-reserve.ts";
 import type { Clients } from "../support/protocols.ts";
 
@@ -31,6 +31,8 @@ export class Filler {
   /** Numbers of the keys that are stored for certain, and of those that certainly are not. */
   readonly stored = new Set<number>();
   readonly absent = new Set<number>();
+  /** What the last refusal said. */
+  refusal = "";
   #next = 0;
 
   async prepare({ buckets, indexes }: Clients): Promise<void> {
@@ -46,7 +48,7 @@ export class Filler {
     try {
       await vectors.putVectors({ ...KEPT, vectors: batch }, CALL);
     } catch (error) {
-      assertRefused(error);
+      this.refusal = assertRefused(error);
       for (const number of numbers) this.absent.add(number);
       return "refused";
     }
@@ -55,7 +57,7 @@ export class Filler {
   }
 
   /** Clients side by side put until each is refused, or until `isDone`. */
-  async fill(clients: Clients, { isDone = () => false } = {}): Promise<void> {
+  async fill(clients: Clients, { isDone = () => false }: { isDone?: () => boolean } = {}): Promise<void> {
     const writer = async () => {
       while (!isDone() && (await this.put(clients)) === "stored");
     };
@@ -118,14 +120,18 @@ export class Filler {
   }
 }
 
-/** Asserts that this is a refusal for the disk, with all that belongs to it. */
-function assertRefused(thrown: unknown): void {
+/** Asserts that this is a refusal for the disk, with all that belongs to it; returns its message. */
+function assertRefused(thrown: unknown): string {
   const error = ConnectError.from(thrown);
   const [info] = error.findDetails(ErrorInfoSchema);
   assert.deepEqual([Code[error.code], info?.reason], ["ResourceExhausted", "DISK_FULL"], error.message);
   assert.ok(Number(info?.metadata.free) < Number(info?.metadata.reserve), JSON.stringify(info?.metadata));
   assert.ok((error.findDetails(RetryInfoSchema)[0]?.retryDelay?.seconds ?? 0n) > 0n, "RetryInfo is missing");
+  return error.message;
 }
+
+/** All at once would now and then have all for a moment and then nothing, while the server gives back what it has held. */
+const PIECE_BYTES = 1024 ** 2;
 
 /** A file that is not the server's, which takes all that is free on a disk. */
 export class ForeignFile {
@@ -143,15 +149,9 @@ export class ForeignFile {
     let wasHeld = isHeld();
     while (freeOf(this.#disk) > 0 && (isHeld() || !wasHeld)) {
       wasHeld ||= isHeld();
-      // Refused when the server has taken some of it meanwhile.
-      const taking = allocateFile(join(this.#disk, "foreign"), freeOf(this.#disk));
-      if (
-        await taking.then(
-          () => true,
-          () => false,
-        )
-      )
-        return;
+      const piece = Buffer.alloc(Math.min(PIECE_BYTES, freeOf(this.#disk)));
+      // Cut short when the server has taken some of it meanwhile.
+      await appendFile(join(this.#disk, "foreign"), piece).catch(() => {});
     }
   }
 
