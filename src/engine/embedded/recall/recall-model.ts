@@ -37,13 +37,15 @@ export interface MeasuredRecall {
  */
 export class RecallModel implements SearchCosts {
   #stored: Table | undefined;
+  /** Of what is stored, those that `comparedBy` goes by, with growing ef_search. */
+  #steps: readonly Step[] = [];
   #asked: Table | undefined;
   #isInherited = false;
   #indexed = 0;
 
   /** Goes on with what is known of the graph that this one's takes the place of, until this one's is measured. */
   inherit(previous: RecallModel): void {
-    this.#stored = previous.#stored;
+    this.#keep(previous.#stored);
     this.#asked = previous.#asked;
     this.#isInherited = true;
   }
@@ -56,7 +58,7 @@ export class RecallModel implements SearchCosts {
 
   /** Goes on with what was measured of this very graph before it was saved. */
   resume({ stored, asked }: MeasuredRecall): void {
-    this.#stored = stored;
+    this.#keep(stored);
     this.#asked = asked ?? undefined;
     this.#indexed = stored.indexed;
   }
@@ -80,7 +82,7 @@ export class RecallModel implements SearchCosts {
       this.#asked = table;
       return;
     }
-    this.#stored = table;
+    this.#keep(table);
     if (this.#isInherited) this.#asked = undefined;
     this.#isInherited = false;
     this.#indexed = table.indexed;
@@ -102,11 +104,7 @@ export class RecallModel implements SearchCosts {
   }
 
   comparedBy(efSearch: number): number {
-    const steps =
-      this.#stored?.curves
-        .slice(1)
-        .flat()
-        .sort((a, b) => a.efSearch - b.efSearch) ?? [];
+    const steps = this.#steps;
     const after = steps.findIndex((step) => step.efSearch >= efSearch);
     const [low, high] =
       after < 0 ? steps.slice(-2) : after === 0 ? [undefined, undefined] : steps.slice(after - 1, after + 1);
@@ -126,6 +124,12 @@ export class RecallModel implements SearchCosts {
     if (!step) return undefined;
     const { low, compared, ...recall } = step;
     return { ...recall, measuredAt: table.measuredAt };
+  }
+
+  #keep(stored: Table | undefined): void {
+    this.#stored = stored;
+    const steps = stored?.curves.slice(1).flat() ?? [];
+    this.#steps = steps.sort((a, b) => a.efSearch - b.efSearch);
   }
 
   #efOf({ indexed, ...table }: Table, { recallTarget, topK, again }: EfOptions): number {
