@@ -31,7 +31,7 @@ for (const section of options.sections) {
       await runMain(options.short ? glove(10_000, 200) : glove(100_000));
       break;
     case "mixed":
-      await runMixedSection(options.short ? glove(20_000, 200) : glove(100_000));
+      await runMixedSection(options.short ? glove(40_000, 200) : glove(200_000));
       break;
     case "wide":
       await runWide(synth768(options.short ? 5_000 : 50_000));

@@ -1,15 +1,16 @@
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Worker } from "node:worker_threads";
 import type { DataSet } from "./data.ts";
 import { batches, each, measure } from "./processor.ts";
+import type { PutWork } from "./put-worker.ts";
 import { openQuiver, type QuiverServer, queryBatch, queryKeys } from "./quiver.ts";
-import { runSingle } from "./workloads.ts";
+import { CALLS_AT_ONCE, insertAll, runSingle } from "./workloads.ts";
 
 const TOP_K = 10;
 const BATCH = 100;
-const PUT = 500;
-const CALLS_AT_ONCE = 4;
 
 /** Runs work with a server on an empty directory, which is gone afterwards. */
 export async function withQuiver<T>(data: DataSet, work: (server: QuiverServer) => Promise<T>): Promise<T> {
@@ -73,20 +74,20 @@ export async function runCores(
   return { one, two: await perSecond("0-1") };
 }
 
-/** The 99th percentile of queries on half of the data, alone and while the other half is put at full speed, and the lag. */
+/** The 99th percentile of queries on a quarter of the data, alone and while the rest is put at full speed, and the lag. */
 export async function runMixed(data: DataSet, efSearch: number) {
   return withQuiver(data, async (server) => {
-    const half = Math.floor(data.rows.length / 2);
-    const puts = (from: number, to: number) =>
-      each(batches(data.rows.slice(from, to), PUT), CALLS_AT_ONCE, (batch) => server.insert(batch));
-    await puts(0, half);
+    const quarter = Math.floor(data.rows.length / 4);
+    await insertAll(server, { ...data, rows: data.rows.slice(0, quarter) });
     await server.complete();
     const idle = await runSingle(server, server.query, data, efSearch);
     await server.lag();
-    const ingest = puts(half, data.rows.length);
+    const workerData: PutWork = { url: server.url, rows: data.rows.slice(quarter) };
+    const putting = new Worker(new URL("put-worker.ts", import.meta.url), { workerData });
+    const ended = once(putting, "exit");
     const busy: number[] = [];
     let isOver = false;
-    void ingest.finally(() => {
+    void ended.finally(() => {
       isOver = true;
     });
     for (let i = 0; !isOver; i++) {
@@ -95,10 +96,11 @@ export async function runMixed(data: DataSet, efSearch: number) {
       await server.query({ vector, topK: TOP_K, efSearch });
       busy.push(performance.now() - before);
     }
-    await ingest;
+    await ended;
     busy.sort((a, b) => a - b);
     const lag = await server.lag();
-    return { idleP99Ms: idle.p99Ms, busyP99Ms: busy[Math.floor(0.99 * busy.length)] ?? Number.NaN, lag };
+    const busyP99Ms = busy[Math.floor(0.99 * busy.length)] ?? Number.NaN;
+    return { idleP99Ms: idle.p99Ms, busyP99Ms, queries: busy.length, lag };
   });
 }
 

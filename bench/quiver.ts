@@ -19,6 +19,7 @@ const LAG_PROBE = join(import.meta.dirname, "lag-probe.ts");
 
 /** What a server says of itself beside what every peer does. */
 export interface QuiverServer extends Peer {
+  readonly url: string;
   readonly vectors: Client<typeof VectorService>;
   /** Another way to the same server. */
   over(transport: "grpc" | "connect"): Client<typeof VectorService>;
@@ -63,9 +64,10 @@ export async function openQuiver({ dimension, metric, directory }: PeerOptions):
       return vectors;
     },
     over: (transport) => createClient(VectorService, ways[transport]),
-    async insert(rows) {
-      await vectors.putVectors({ ...PLACE, vectors: rows.map(toVector) });
+    get url() {
+      return server.url;
     },
+    insert: (rows) => putRows(vectors, rows),
     async complete() {
       while ((await stats()).unindexedVectors > 0n) await setTimeout(POLL_MS);
     },
@@ -112,6 +114,10 @@ export async function openQuiver({ dimension, metric, directory }: PeerOptions):
       await server.stop();
     },
   };
+}
+
+export async function putRows(vectors: Client<typeof VectorService>, rows: readonly Row[]): Promise<void> {
+  await vectors.putVectors({ ...PLACE, vectors: rows.map(toVector) });
 }
 
 export function queryKeys(vectors: Client<typeof VectorService>, query: PeerQuery): Promise<readonly string[]> {

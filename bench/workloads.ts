@@ -3,8 +3,9 @@ import type { Equals, Peer, PeerQuery } from "./peers/peer.ts";
 import { batches, each, measure, type Took } from "./processor.ts";
 
 const TOP_K = 10;
-const BATCH = 500;
-const CALLS_AT_ONCE = 4;
+/** Of a batch that is put. */
+export const PUT_ROWS = 500;
+export const CALLS_AT_ONCE = 4;
 const RECALL_MIN = 0.95;
 /** A store has no such option when so many of them in a row make no difference. */
 const ALIKE_MAX = 2;
@@ -99,7 +100,7 @@ export async function runPeer(peer: Peer, data: DataSet, truth: Truth): Promise<
 export function insertAll(peer: Peer, { rows }: DataSet): Promise<Took> {
   return measure(
     () => peer.processorSeconds(),
-    () => each(batches(rows, BATCH), CALLS_AT_ONCE, (batch) => peer.insert(batch)),
+    () => each(batches(rows, PUT_ROWS), CALLS_AT_ONCE, (batch) => peer.insert(batch)),
   );
 }
 
