@@ -4,7 +4,7 @@ import { QueryStrategy, type SearchOptions } from "../../gen/quiver/v1/vector_se
 import type * as domain from "../engine/engine.ts";
 import { DEFAULTS } from "../service/limits.ts";
 import type { QueryInput } from "../service/query-input.ts";
-import { fromFloats, fromSparse, fromStruct, toProjection, toVector } from "./convert.ts";
+import { fromData, fromSparse, fromStruct, toProjection, toVector } from "./convert.ts";
 
 /** What QueryVectorsRequest and BatchQuery have in common. */
 interface QueryMessage {
@@ -22,7 +22,7 @@ interface QueryMessage {
 export function toQueryInput(message: QueryMessage): QueryInput {
   const { queryVector, queryKey, querySparse, denseWeight, topK, filter, search } = message;
   return {
-    data: queryVector && fromFloats(queryVector.float32),
+    data: queryVector && fromData(queryVector),
     key: queryKey,
     sparse: querySparse && fromSparse(querySparse),
     denseWeight,

@@ -5,7 +5,10 @@ import {
   DistanceMetric,
   OnDuplicate,
   type SparseVector,
+  SparseVectorSchema,
   type Vector,
+  type VectorData,
+  VectorDataSchema,
 } from "../../gen/quiver/v1/resources_pb.ts";
 import type { VectorUpdate } from "../../gen/quiver/v1/vector_service_pb.ts";
 import type * as domain from "../engine/engine.ts";
@@ -13,6 +16,7 @@ import { invalidField } from "../errors.ts";
 import type { BucketWithArn } from "../service/buckets.ts";
 import type { IndexWithArn } from "../service/indexes.ts";
 import type { OnDuplicateKey } from "../service/vector-input.ts";
+import { floatsIn } from "./float-bytes.ts";
 
 /** Domain values to messages of quiver.v1 and back. Nothing is checked here but what the domain cannot express. */
 
@@ -61,21 +65,22 @@ export function toVector({ key, version, data, sparse, metadata }: domain.Vector
   return {
     key,
     version: BigInt(version),
-    ...(data && { data: toVectorData(data) }),
-    ...(sparse && { sparse: { indices: Array.from(sparse.indices), values: Array.from(sparse.values) } }),
+    ...(data && { data: { float32: toList(data) } }),
+    ...(sparse && { sparse: { indices: toList(sparse.indices), values: toList(sparse.values) } }),
     ...(metadata && { metadata: metadata as JsonObject }),
   };
 }
 
-function toVectorData(data: Float32Array) {
-  return { float32: Array.from(data) };
+/** Whatever writes messages takes typed arrays, too, though their types do not say so. */
+function toList(numbers: Float32Array | Uint32Array): number[] {
+  return numbers as unknown as number[];
 }
 
 /** A vector to store. */
 export function toVectorInput({ key, data, sparse, metadata, ifVersion }: Vector): domain.VectorInput {
   return {
     key,
-    ...(data && { data: fromFloats(data.float32) }),
+    ...(data && { data: fromData(data) }),
     ...(sparse && { sparse: fromSparse(sparse) }),
     metadata: (metadata ?? {}) as domain.Metadata,
     ...(ifVersion !== undefined && { ifVersion: Number(ifVersion) }),
@@ -86,7 +91,7 @@ export function toVectorInput({ key, data, sparse, metadata, ifVersion }: Vector
 export function toVectorUpdate({ key, data, sparse, setMetadata, ifVersion }: VectorUpdate): domain.VectorUpdate {
   return {
     key,
-    ...(data && { data: fromFloats(data.float32) }),
+    ...(data && { data: fromData(data) }),
     ...(sparse && { sparse: fromSparse(sparse) }),
     ...(setMetadata && { setMetadata: setMetadata as domain.Metadata }),
     ...(ifVersion !== undefined && { ifVersion: Number(ifVersion) }),
@@ -108,13 +113,11 @@ export function toProjection(message: { readonly returnData: boolean; readonly r
 }
 
 /** The two lists may still differ in length. */
-export function fromSparse({ indices, values }: SparseVector): domain.SparseData {
-  return { indices: Uint32Array.from(indices), values: fromFloats(values) };
+export function fromSparse(sparse: SparseVector): domain.SparseData {
+  return { indices: Uint32Array.from(sparse.indices), values: floatsIn(sparse, SparseVectorSchema.field.values) };
 }
 
 /** As stored: what is not a float32 is rounded to the nearest one, what is too large becomes infinite. */
-export function fromFloats(values: readonly number[]): Float32Array {
-  const floats = new Float32Array(values.length);
-  for (let i = 0; i < values.length; i++) floats[i] = values[i] as number;
-  return floats;
+export function fromData(data: VectorData): Float32Array {
+  return floatsIn(data, VectorDataSchema.field.float32);
 }

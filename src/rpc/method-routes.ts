@@ -1,4 +1,4 @@
-import type { DescMethod, Message } from "@bufbuild/protobuf";
+import type { DescMessage, DescMethod, Message } from "@bufbuild/protobuf";
 import { createConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import { compressionGzip } from "@connectrpc/connect-node";
@@ -9,6 +9,7 @@ import { type CallLogs, callKey, followCall } from "./call.ts";
 import type { RpcService } from "./define-service.ts";
 import type { ElementLimits } from "./element-count.ts";
 import { detailRegistry, toConnectError } from "./error.ts";
+import { createFloatWriter, withoutFloats } from "./float-bytes.ts";
 import { guardCall } from "./interceptor.ts";
 import { createJsonScan } from "./json-scan.ts";
 import { isPublic } from "./public-services.ts";
@@ -26,6 +27,10 @@ export interface Route {
   readonly limits: RpcLimits;
   readonly scanFields: MessageScan;
   readonly scanJson: MessageScan;
+  /** As which type its binary requests are read. */
+  readonly binaryInput: DescMessage;
+  /** Applied to answers that are written as binary. */
+  readonly writeFloats: ((answer: Answer) => Answer) | undefined;
   /** What answers its calls, when it has no streams. */
   readonly unary: UnaryHandler | undefined;
 }
@@ -98,11 +103,12 @@ export function createMethodRoutes(services: readonly RpcService[], limits: RpcL
 /** `/package.Service/Method`. */
 const RPC_PATH = /^\/\w+(?:\.\w+)+\/\w+$/;
 function routeOf(handler: UniversalHandler, known: boolean, all: RpcLimits): Route {
-  const { input, parent } = handler.method;
+  const { input, output, parent } = handler.method;
   const kind = known ? kindOf(handler.method) : undefined;
   const limits = isPublic(parent.typeName) ? publicLimits(all) : all;
   const [scanFields, scanJson] = [createFieldScan(input), createJsonScan(input)];
-  return { handler, kind, known, limits, scanFields, scanJson, unary: undefined };
+  const [binaryInput, writeFloats] = [withoutFloats(input), createFloatWriter(output)];
+  return { handler, kind, known, limits, scanFields, scanJson, binaryInput, writeFloats, unary: undefined };
 }
 
 function unaryHandlersOf(services: readonly RpcService[]): ReadonlyMap<DescMethod, UnaryHandler> {

@@ -68,7 +68,8 @@ export function readMessage(route: Route, { protocol, json }: UnaryDress, body: 
   try {
     if (!json) {
       route.scanFields(bytes, route.limits);
-      return fromBinary(input, bytes, BINARY_OPTIONS);
+      const options = route.binaryInput === input ? BINARY_OPTIONS : FLOATS_OPTIONS;
+      return fromBinary(route.binaryInput, bytes, options);
     }
     if (!isUtf8(bytes)) return undefined;
     route.scanJson(bytes, route.limits);
@@ -90,9 +91,8 @@ export function writeMessage(
   answer: Record<string, unknown>,
 ): Uint8Array {
   const { output } = route.handler.method;
-  const message = create(output, answer);
-  if (json) return Buffer.from(toJsonString(output, message, JSON_OPTIONS));
-  const bytes = toBinary(output, message);
+  if (json) return Buffer.from(toJsonString(output, create(output, answer), JSON_OPTIONS));
+  const bytes = toBinary(output, create(output, route.writeFloats?.(answer) ?? answer));
   switch (protocol) {
     case "connect":
       return bytes;
@@ -132,5 +132,8 @@ export async function sendAnswer(
   if (trailer !== undefined) response.addTrailers(trailer);
   response.end(body);
 }
+
+/** Floats stand in what is unknown. */
+const FLOATS_OPTIONS = { ...BINARY_OPTIONS, readUnknownFields: true };
 
 const GZIP = /\bgzip\b/;

@@ -5,7 +5,7 @@ import type { IndexStats } from "../../engine/engine.ts";
 import { shuttingDown } from "../../errors.ts";
 import type { Service } from "../../service/service.ts";
 import { callerOf, callKey } from "../call.ts";
-import { assertDataType, fromFloats, fromMetric, fromStruct, toIndex } from "../convert.ts";
+import { assertDataType, fromData, fromMetric, fromStruct, toIndex } from "../convert.ts";
 import { fromSearch } from "../convert-query.ts";
 import { endOfCall } from "../end-of-call.ts";
 import { untilAborted } from "../until-aborted.ts";
@@ -71,7 +71,7 @@ export function indexService({ indexes, recall }: Service): Partial<ServiceImpl<
       const { shutdown } = context.values.get(callKey);
       const measuring = recall.measure(callerOf(context), {
         ...request,
-        queries: request.queries.map(({ float32 }) => fromFloats(float32)),
+        queries: request.queries.map(fromData),
         filter: fromStruct(request.filter),
         search: fromSearch(request.search),
         signal: endOfCall(context),
