@@ -6,7 +6,6 @@ import { describeOptions, readConfig } from "./config.ts";
 import { QuiverError } from "./errors.ts";
 import { isLoopback } from "./http/loopback.ts";
 import { openLog } from "./log.ts";
-import { buildServer } from "./server.ts";
 import { VERSION } from "./version.ts";
 
 /** Where the demo looks for a server unless told otherwise. */
@@ -34,6 +33,8 @@ async function main(args: readonly string[]): Promise<void> {
   if (args.includes("--version")) return void process.stdout.write(`${VERSION}\n`);
   const config = readConfig(args, process.env);
   const log = openLog({ level: config.logLevel, to: "stderr" });
+  // Most commands do without it, and start in a fraction of its time.
+  const { buildServer } = await import("./server.ts");
   const server = await buildServer(config, log);
   const url = await server.listen().catch(async (error: unknown) => {
     await server.close();

@@ -55,10 +55,12 @@ export function hasShim(t: Pick<TestContext, "skip">, environment: NodeJS.Proces
       stdio: ["ignore", "ignore", "inherit"],
     });
     library = join(build, "shim.so");
-    // A server that is killed leaves nothing in the cache: one that ends by itself fills it for the others.
+    // A server that is killed leaves nothing in the cache: a process that ends by itself fills it for the others.
     compileCache = join(build, "compiled");
-    const main = resolve(import.meta.dirname, "../../../src/main.ts");
-    execFileSync(process.execPath, [main, "--version"], { env: { ...process.env, NODE_COMPILE_CACHE: compileCache } });
+    execFileSync(process.execPath, ["--import", "./src/server.ts", "src/main.ts", "--version"], {
+      cwd: resolve(import.meta.dirname, "../../.."),
+      env: { ...process.env, NODE_COMPILE_CACHE: compileCache },
+    });
   }
   return true;
 }
