@@ -1,14 +1,12 @@
 import { type DataSet, type Metadata, nearestKeys } from "./data.ts";
 import type { Equals, Peer, PeerQuery } from "./peers/peer.ts";
-import { batches, each, measure, type Took } from "./processor.ts";
+import { batches, each, measure, measureMany, type Took } from "./processor.ts";
 
 const TOP_K = 10;
 /** Of a batch that is put. */
 export const PUT_ROWS = 500;
 export const CALLS_AT_ONCE = 4;
 const RECALL_MIN = 0.95;
-/** A store has no such option when so many of them in a row make no difference. */
-const ALIKE_MAX = 2;
 const EF_SEARCHES = [10, 16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1_000];
 const KEYS_PER_GET = 100;
 const KEYS_PER_PAGE = 500;
@@ -106,24 +104,23 @@ export function insertAll(peer: Peer, { rows }: DataSet): Promise<Took> {
 
 export async function runQueries(peer: Peer, data: DataSet, truth: Truth, filter?: Equals): Promise<QueryFigures> {
   const ask = (query: PeerQuery) => peer.query(query);
-  const { efSearch, recall } = await calibrate(ask, data, truth, filter);
+  const { efSearch, recall } = await calibrate(peer, ask, data, truth, filter);
   return { efSearch, recall, ...(await runSingle(peer, ask, data, efSearch, filter)) };
 }
 
 /**
- * The least candidates with which enough of the nearest are found; the most that there are when none is enough, and the
- * least of all in a store that finds the same with more of them.
+ * The least candidates with which enough of the nearest are found, the most that there are when none is enough; halves the
+ * choice with each question, as recall grows with the candidates.
  */
-export async function calibrate(
+async function calibrate(
+  { efSearchAlways }: Peer,
   ask: (query: PeerQuery) => Promise<readonly string[]>,
   { queries }: DataSet,
   truth: Truth,
   filter?: Equals,
 ): Promise<{ efSearch: number; recall: number }> {
   const expected = truth.of(filter);
-  let best = { efSearch: 0, recall: 0 };
-  let alike = 0;
-  for (const efSearch of EF_SEARCHES) {
+  const recallWith = async (efSearch: number) => {
     let found = 0;
     let wanted = 0;
     for (const [i, vector] of queries.entries()) {
@@ -131,15 +128,23 @@ export async function calibrate(
       found += keys.filter((key) => expected[i]?.has(key)).length;
       wanted += expected[i]?.size ?? 0;
     }
-    const recall = found / wanted;
-    alike = recall === best.recall ? alike + 1 : 0;
-    if (alike < ALIKE_MAX) best = { efSearch, recall };
-    if (recall >= RECALL_MIN || alike >= ALIKE_MAX) break;
+    return found / wanted;
+  };
+  const choices = efSearchAlways === undefined ? EF_SEARCHES : [efSearchAlways];
+  let best = { efSearch: 0, recall: 0 };
+  for (let low = 0, high = choices.length; low < high; ) {
+    const middle = Math.floor((low + high) / 2);
+    const efSearch = choices[middle] as number;
+    const recall = await recallWith(efSearch);
+    const isEnough = recall >= RECALL_MIN;
+    if (isEnough || best.recall < RECALL_MIN) best = { efSearch, recall };
+    if (isEnough) high = middle;
+    else low = middle + 1;
   }
   return best;
 }
 
-/** One query after the other, two rounds through all of them. */
+/** One query after the other. */
 export async function runSingle(
   peer: Peer,
   ask: (query: PeerQuery) => Promise<unknown>,
@@ -147,24 +152,21 @@ export async function runSingle(
   efSearch: number,
   filter?: Equals,
 ): Promise<Omit<QueryFigures, "efSearch" | "recall">> {
-  const rounds = [...queries, ...queries];
   const milliseconds: number[] = [];
-  const serverBefore = peer.processorSeconds();
-  const took = await measure(
+  const { processorSeconds, otherSeconds, count } = await measureMany(
     () => peer.processorSeconds(),
-    () =>
-      each(rounds, 1, async (vector) => {
-        const before = performance.now();
-        await ask({ vector, topK: TOP_K, efSearch, filter });
-        milliseconds.push(performance.now() - before);
-      }),
+    async (i) => {
+      const vector = queries[i % queries.length] as Float32Array;
+      const before = performance.now();
+      await ask({ vector, topK: TOP_K, efSearch, filter });
+      milliseconds.push(performance.now() - before);
+    },
   );
-  const serverSeconds = peer.processorSeconds() - serverBefore;
   milliseconds.sort((a, b) => a - b);
   const percentile = (p: number) => milliseconds[Math.floor(p * milliseconds.length)] ?? Number.NaN;
   return {
-    processorMs: (took.processorSeconds / rounds.length) * 1_000,
-    serverMs: (serverSeconds / rounds.length) * 1_000,
+    processorMs: (processorSeconds / count) * 1_000,
+    serverMs: (otherSeconds / count) * 1_000,
     p50Ms: percentile(0.5),
     p99Ms: percentile(0.99),
   };

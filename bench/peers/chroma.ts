@@ -37,6 +37,7 @@ const EF_SEARCH = 100;
 
 class Chroma implements Peer {
   readonly name: string;
+  readonly efSearchAlways = EF_SEARCH;
   readonly #options: PeerOptions;
   readonly #server: ServerProcess;
   readonly #collection: Collection;

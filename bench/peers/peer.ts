@@ -28,6 +28,8 @@ export interface PeerOptions {
 export interface Peer {
   /** With its version: `pgvector 0.8.0 (PostgreSQL 17.6)`. */
   readonly name: string;
+  /** The candidates of all its searches, where a query cannot choose them. */
+  readonly efSearchAlways?: number;
   /** Resolves when the rows are stored for good, and queries find them. */
   insert(rows: readonly Row[]): Promise<void>;
   /** Resolves when every row is in the index. */

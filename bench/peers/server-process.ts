@@ -1,7 +1,7 @@
 import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
+import { processorSecondsOf } from "../processor.ts";
 
 const START_SECONDS_MAX = 60;
 
@@ -34,9 +34,7 @@ export class ServerProcess {
 
   /** Taken by the process and its children, also by those that have ended. */
   processorSeconds(): number {
-    const { pid } = this.#process;
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").split(" ").filter(Boolean);
-    return [`${pid}`, ...children].reduce((sum, member) => sum + secondsOf(member), 0);
+    return processorSecondsOf(this.#process.pid ?? 0);
   }
 
   /** Resolves when it has ended on SIGINT, in good order. */
@@ -55,18 +53,5 @@ export class ServerProcess {
   #hasEnded(): boolean {
     const { pid, exitCode, signalCode } = this.#process;
     return pid === undefined || exitCode !== null || signalCode !== null;
-  }
-}
-
-const TICKS_PER_SECOND = 100;
-
-function secondsOf(pid: string): number {
-  try {
-    // After the name, which may hold anything: utime, stime, cutime and cstime are the 12th to 15th.
-    const fields = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)?.split(" ").slice(11, 15) ?? [];
-    return fields.reduce((sum, ticks) => sum + Number(ticks), 0) / TICKS_PER_SECOND;
-  } catch {
-    // It has just ended: the parent has its time from now on.
-    return 0;
   }
 }
