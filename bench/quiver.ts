@@ -1,8 +1,8 @@
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { type Client, createClient, type Transport } from "@connectrpc/connect";
+import { type Client, createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
 import { BucketService } from "../gen/quiver/v1/bucket_service_pb.ts";
 import { IndexService } from "../gen/quiver/v1/index_service_pb.ts";
@@ -10,52 +10,48 @@ import { DataType, DistanceMetric } from "../gen/quiver/v1/resources_pb.ts";
 import { VectorService } from "../gen/quiver/v1/vector_service_pb.ts";
 import { ServerProcess } from "../test/support/server.ts";
 import type { Row } from "./data.ts";
+import { createGrpcJsClient } from "./grpc-js-client.ts";
 import type { Equals, Peer, PeerOptions, PeerQuery } from "./peers/peer.ts";
+import type { Probed } from "./probe.ts";
 import { processorSecondsOf } from "./processor.ts";
 
 const PLACE = { vectorBucketName: "bench", indexName: "vectors" };
 const POLL_MS = 50;
-const LAG_PROBE = join(import.meta.dirname, "lag-probe.ts");
+const PROBE = join(import.meta.dirname, "probe.ts");
 
 /** What a server says of itself beside what every peer does. */
 export interface QuiverServer extends Peer {
   readonly url: string;
+  /** Over gRPC with grpc-js, as the calls of a peer go. */
   readonly vectors: Client<typeof VectorService>;
-  /** Another way to the same server. */
-  over(transport: "grpc" | "connect"): Client<typeof VectorService>;
+  /** With connect-node. */
+  over(protocol: "grpc" | "connect"): Client<typeof VectorService>;
   /** Ends the server as a service manager does and starts it on the same data; resolves to the seconds until it said that it serves. */
   restart(): Promise<number>;
-  stats(): Promise<{ bytes: number; vectors: number }>;
-  /** Of the server's process. */
-  memoryBytes(): number;
   /** Lets the server have these processors only, as `taskset` names them: `0`, `0-1`. */
   runOn(processors: string): void;
-  /** Lateness of the server's event loop since the last question, in milliseconds. */
-  lag(): Promise<{ p99: number; max: number }>;
+  /** What the server's process says of its event loop and its memory. */
+  probe(): Promise<Probed>;
 }
 
 /** A server in a process of its own, on a free port. `threads`: of how many processors it knows. Default all. */
 export async function openQuiver({ dimension, metric, directory }: PeerOptions): Promise<QuiverServer> {
+  const probed = join(directory, "probed.json");
   const start = () => {
-    const env = { NODE_OPTIONS: `--import ${LAG_PROBE}`, BENCH_LAG_FILE: join(directory, "lag.json") };
+    const env = { NODE_OPTIONS: `--import ${PROBE}`, BENCH_PROBE_FILE: probed };
     return ServerProcess.start(join(directory, "data"), [], { env });
   };
   let server = await start();
-  const transports = () => ({
-    grpc: createGrpcTransport({ baseUrl: server.url }),
-    connect: createConnectTransport({ baseUrl: server.url, httpVersion: "2", useBinaryFormat: true }),
-  });
-  let ways: Record<"grpc" | "connect", Transport> = transports();
-  let vectors = createClient(VectorService, ways.grpc);
-  await createClient(BucketService, ways.grpc).createVectorBucket({ vectorBucketName: PLACE.vectorBucketName });
-  await createClient(IndexService, ways.grpc).createIndex({
+  let vectors = createGrpcJsClient(VectorService, server.url);
+  await createGrpcJsClient(BucketService, server.url).createVectorBucket({ vectorBucketName: PLACE.vectorBucketName });
+  let indexes = createGrpcJsClient(IndexService, server.url);
+  await indexes.createIndex({
     ...PLACE,
     dimension,
     dataType: DataType.FLOAT32,
     distanceMetric: metric === "cosine" ? DistanceMetric.COSINE : DistanceMetric.EUCLIDEAN,
     hnsw: { m: 16, efConstruction: 200 },
   });
-  const stats = () => createClient(IndexService, ways.grpc).getIndexStats(PLACE);
   let token = "";
 
   return {
@@ -63,13 +59,18 @@ export async function openQuiver({ dimension, metric, directory }: PeerOptions):
     get vectors() {
       return vectors;
     },
-    over: (transport) => createClient(VectorService, ways[transport]),
+    over(protocol) {
+      const baseUrl = server.url;
+      const transport =
+        protocol === "grpc" ? createGrpcTransport({ baseUrl }) : createConnectTransport({ baseUrl, httpVersion: "2" });
+      return createClient(VectorService, transport);
+    },
     get url() {
       return server.url;
     },
     insert: (rows) => putRows(vectors, rows),
     async complete() {
-      while ((await stats()).unindexedVectors > 0n) await setTimeout(POLL_MS);
+      while ((await indexes.getIndexStats(PLACE)).unindexedVectors > 0n) await setTimeout(POLL_MS);
     },
     query: (query) => queryKeys(vectors, query),
     async get(keys) {
@@ -85,29 +86,24 @@ export async function openQuiver({ dimension, metric, directory }: PeerOptions):
     },
     processorSeconds: () => processorSecondsOf(server.pid ?? 0),
     async diskBytes() {
-      return Number((await stats()).bytes?.disk ?? 0n);
+      return Number((await indexes.getIndexStats(PLACE)).bytes?.disk ?? 0n);
     },
-    async stats() {
-      const { bytes, vectorCount } = await stats();
-      const memory = (bytes?.vectors ?? 0n) + (bytes?.graph ?? 0n) + (bytes?.keys ?? 0n) + (bytes?.metadata ?? 0n);
-      return { bytes: Number(memory), vectors: Number(vectorCount) };
-    },
-    memoryBytes: () => residentBytes(server.pid ?? 0),
     runOn(processors) {
       execFileSync("taskset", ["-a", "-c", "-p", processors, `${server.pid}`]);
     },
-    async lag() {
+    async probe() {
+      rmSync(probed, { force: true });
       process.kill(server.pid ?? 0, "SIGUSR2");
-      await setTimeout(POLL_MS);
-      return JSON.parse(readFileSync(join(directory, "lag.json"), "utf8"));
+      while (!existsSync(probed)) await setTimeout(POLL_MS);
+      return JSON.parse(readFileSync(probed, "utf8"));
     },
     async restart() {
       await server.stop();
       const before = performance.now();
       server = await start();
       const seconds = (performance.now() - before) / 1_000;
-      ways = transports();
-      vectors = createClient(VectorService, ways.grpc);
+      vectors = createGrpcJsClient(VectorService, server.url);
+      indexes = createGrpcJsClient(IndexService, server.url);
       return seconds;
     },
     async close() {
@@ -148,8 +144,4 @@ function toFilter({ field, value }: Equals) {
 
 function toVector({ key, data, metadata }: Row) {
   return { key, data: { float32: Array.from(data) }, metadata: { ...metadata } };
-}
-
-function residentBytes(pid: number): number {
-  return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1] ?? 0) * 1_024;
 }
