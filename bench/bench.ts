@@ -28,7 +28,7 @@ for (const section of options.sections) {
   console.log(`\n${section}`);
   switch (section) {
     case "main":
-      await runMain(options.short ? glove(10_000, 200) : glove(100_000));
+      await runMain(options.short ? glove(10_000, 100) : glove(100_000));
       break;
     case "mixed":
       await runMixedSection(options.short ? glove(40_000, 200) : glove(200_000));

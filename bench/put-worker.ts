@@ -1,9 +1,8 @@
 /** Puts rows at full speed on a thread of its own, so that their encoding holds up no other client of this process. */
 import { workerData } from "node:worker_threads";
-import { createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
 import { VectorService } from "../gen/quiver/v1/vector_service_pb.ts";
 import type { Row } from "./data.ts";
+import { createGrpcJsClient } from "./grpc-js-client.ts";
 import { batches, each } from "./processor.ts";
 import { putRows } from "./quiver.ts";
 import { CALLS_AT_ONCE, PUT_ROWS } from "./workloads.ts";
@@ -15,7 +14,7 @@ export interface PutWork {
 }
 
 const { url, rows } = workerData as PutWork;
-const vectors = createClient(VectorService, createGrpcTransport({ baseUrl: url }));
+const vectors = createGrpcJsClient(VectorService, url);
 await each(batches(rows, PUT_ROWS), CALLS_AT_ONCE, (batch) => putRows(vectors, batch));
 // The connection would keep the thread alive until it is idle for long.
 process.exit();
