@@ -92,6 +92,18 @@ export function valueAt({ data, entries }: Entries, i: number): Uint8Array<Array
   return new Uint8Array(data, entries[4 * i + 2], entries[4 * i + 3]);
 }
 
+/** The texts that the keys of entries end with, after `offset` bytes. Throws CORRUPTION as `text` does. */
+export function endsOfKeys(chunk: Entries, offset: number): string[] {
+  const { data, entries } = chunk;
+  const bytes = Buffer.from(data);
+  return Array.from({ length: entries.length / 4 }, (_, i) => {
+    const at = entries[4 * i] as number;
+    const end = bytes.toString("utf8", at + offset, at + (entries[4 * i + 1] as number));
+    // It may stand for bytes that are no text.
+    return end.includes("\ufffd") ? text(keyAt(chunk, i).subarray(offset)) : end;
+  });
+}
+
 function damaged(what: string, cause?: unknown): QuiverError {
   return new QuiverError("CORRUPTION", `Stored ${what} is damaged; stop the server and restore a backup`, { cause });
 }
@@ -127,6 +139,24 @@ export function storeKey(kind: number, first: string, rest?: string): Uint8Array
   return utf8(String.fromCharCode(kind) + (rest === undefined ? first : `${first}\0${rest}`));
 }
 
+/** The keys of `rests`, as storeKey makes each, in one piece of memory. */
+export function storeKeys(kind: number, first: string, rests: readonly string[]): Uint8Array[] {
+  const start = storeKey(kind, first, "");
+  const bytes = rests.reduce((sum, rest) => sum + start.length + UTF8_PER_UNIT * rest.length, 0);
+  const all = Buffer.allocUnsafeSlow(bytes);
+  let end = 0;
+  return rests.map((rest) => {
+    const from = end;
+    all.set(start, from);
+    end = from + start.length;
+    end += all.write(rest, end);
+    return all.subarray(from, end);
+  });
+}
+
+/** Bytes of UTF-8 for each unit of UTF-16, at most. */
+const UTF8_PER_UNIT = 3;
+
 /** The smallest key after every key that starts with `prefix`; the last byte of a prefix here is never 0xff. */
 export function endOfPrefix(prefix: Uint8Array): Uint8Array<ArrayBuffer> {
   const end = prefix.slice();
@@ -160,7 +190,8 @@ export function decodeU32(bytes: Uint8Array, at = 0): number {
 /** Sequence numbers stay below 2^53. */
 export function decodeU64(bytes: Uint8Array, at = 0): number {
   if (bytes.length < at + 8) throw damaged(`number of ${bytes.length} bytes`);
-  return Number(view(bytes).getBigUint64(at, true));
+  const words = view(bytes);
+  return words.getUint32(at, true) + words.getUint32(at + 4, true) * 2 ** 32;
 }
 
 export function encodeVector(version: number, data: Float32Array): Uint8Array<ArrayBuffer> {

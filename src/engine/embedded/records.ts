@@ -11,6 +11,7 @@ import {
   encodeSparse,
   encodeVector,
   endOfPrefix,
+  endsOfKeys,
   IDEMPOTENCY_KIND,
   json,
   keyAt,
@@ -20,6 +21,7 @@ import {
   namespaceRange,
   SPARSE_KIND,
   storeKey,
+  storeKeys,
   successor,
   text,
   utf8,
@@ -31,8 +33,10 @@ import { scanRange } from "./scan.ts";
 import type { SetLoader } from "./set/set-loader.ts";
 import type { DataRecord, SetRestorer } from "./set/set-restorer.ts";
 
-/** Metadata records read per turn while listing. */
+/** Metadata records read per turn while listing: of one page, with the one after it, and of all. */
+const PAGE_RECORDS_MAX = 1_001;
 const LIST_CHUNK_RECORDS = 1_000;
+const PAGE_BYTES = 1024 * 1024;
 
 /** A vector with its metadata as it will be stored. */
 export interface PreparedVector extends Omit<VectorInput, "ifVersion"> {
@@ -52,6 +56,14 @@ export function prepareVector({ key, data, sparse, metadata }: VectorInput): Pre
 export interface MetadataChunk {
   readonly keys: readonly string[];
   record(i: number): Uint8Array;
+}
+
+interface MetadataOptions {
+  readonly prefix: string;
+  readonly after: string | undefined;
+  readonly snapshot: Snapshot;
+  /** How many are wanted. */
+  readonly count: number;
 }
 
 /** Bytes in memory for each of stored metadata that is answered: as objects, and as the message that they become. */
@@ -134,35 +146,14 @@ export class Records {
     keys: readonly string[],
     { projection, snapshot }: { readonly projection: Projection; readonly snapshot?: Snapshot },
   ): Promise<(Vector | undefined)[]> {
-    const view = snapshot ?? this.#database.snapshot();
-    try {
-      const metadata = this.#multiGet(METADATA_KIND, namespace, keys, view);
-      const parts = projection.data ? this.#parts(namespace, keys, view) : undefined;
-      const [records, partOf] = await Promise.all([metadata, parts]);
-      if (projection.metadata) await this.#takeMemory(DECODED_TIMES * records.data.byteLength);
-      return keys.map((key, i) => {
-        const record = recordAt(records, i);
-        return record && { ...toVector(key, record, projection), ...partOf?.(i) };
-      });
-    } finally {
-      if (!snapshot) view.release();
-    }
-  }
-
-  /** Data and sparse values of vectors that are known to be there. */
-  async #parts(namespace: string, keys: readonly string[], snapshot: Snapshot) {
-    const [data, sparse] = await Promise.all([
-      this.#multiGet(VECTOR_KIND, namespace, keys, snapshot),
-      this.#allowsSparse ? this.#multiGet(SPARSE_KIND, namespace, keys, snapshot) : undefined,
-    ]);
-    return (i: number): Pick<Vector, "data" | "sparse"> => {
-      const dataRecord = recordAt(data, i);
-      const sparseRecord = sparse && recordAt(sparse, i);
-      return {
-        ...(dataRecord && { data: decodeVector(dataRecord).data }),
-        ...(sparseRecord && { sparse: decodeSparse(sparseRecord) }),
-      };
-    };
+    const kinds = projection.data ? [METADATA_KIND, ...this.#dataKinds] : [METADATA_KIND];
+    const [metadata, data, sparse] = await this.#look(kinds, namespace, keys, snapshot);
+    const records = keys.map((_, i) => metadata?.(i));
+    if (projection.metadata) await this.#takeDecoded(records);
+    return keys.map((key, i) => {
+      const record = records[i];
+      return record && toVector({ key, record, data: data?.(i), sparse: sparse?.(i) }, projection);
+    });
   }
 
   /** The vectors whose metadata records were read already, with the parts that are asked for. */
@@ -172,27 +163,29 @@ export class Records {
     { projection, snapshot }: { readonly projection: Projection; readonly snapshot: Snapshot },
   ): Promise<Vector[]> {
     const keys = found.map(({ key }) => key);
-    const partOf = projection.data ? await this.#parts(namespace, keys, snapshot) : undefined;
-    if (projection.metadata) {
-      const bytes = found.reduce((sum, { record }) => sum + record.byteLength, 0);
-      await this.#takeMemory(DECODED_TIMES * bytes);
-    }
-    return found.map(({ key, record }, i) => ({ ...toVector(key, record, projection), ...partOf?.(i) }));
+    const [data, sparse] = projection.data ? await this.#look(this.#dataKinds, namespace, keys, snapshot) : [];
+    if (projection.metadata) await this.#takeDecoded(found.map(({ record }) => record));
+    return found.map((each, i) => toVector({ ...each, data: data?.(i), sparse: sparse?.(i) }, projection));
   }
 
-  /** The metadata records of keys that start with `prefix` and come after `after`. */
+  async #takeDecoded(records: readonly (Uint8Array | undefined)[]): Promise<void> {
+    await this.#takeMemory(DECODED_TIMES * records.reduce((sum, record) => sum + (record?.length ?? 0), 0));
+  }
+
+  /** The metadata records of keys that start with `prefix` and come after `after`, chunk by chunk. */
   async *metadata(
     namespace: string,
-    { prefix, after, snapshot }: { prefix: string; after: string | undefined; snapshot: Snapshot },
+    { prefix, after, snapshot, ...options }: MetadataOptions,
   ): AsyncGenerator<MetadataChunk> {
     const from = storeKey(METADATA_KIND, namespace, prefix);
     const afterKey = after === undefined ? from : successor(storeKey(METADATA_KIND, namespace, after));
     const first = Buffer.compare(afterKey, from) > 0 ? afterKey : from;
     const offset = storeKey(METADATA_KIND, namespace, "").length;
-    const range = { from: first, to: endOfPrefix(from), snapshot, limit: LIST_CHUNK_RECORDS };
+    const isPage = options.count < PAGE_RECORDS_MAX;
+    const size = isPage ? { limit: options.count + 1, maxBytes: PAGE_BYTES } : { limit: LIST_CHUNK_RECORDS };
+    const range = { from: first, to: endOfPrefix(from), snapshot, ...size };
     for await (const chunk of scanRange(this.#database, { ...range, columnFamily: this.#columnFamily })) {
-      const keys = Array.from({ length: chunk.entries.length / 4 }, (_, i) => text(keyAt(chunk, i).subarray(offset)));
-      yield { keys, record: (i) => valueAt(chunk, i) };
+      yield { keys: endsOfKeys(chunk, offset), record: (i) => valueAt(chunk, i) };
     }
   }
 
@@ -204,9 +197,9 @@ export class Records {
   ): AsyncGenerator<MetadataChunk> {
     for (let at = 0; at < keys.length; at += LIST_CHUNK_RECORDS) {
       const some = keys.slice(at, at + LIST_CHUNK_RECORDS);
-      const entries = await this.#multiGet(METADATA_KIND, namespace, some, snapshot);
+      const [recordOf] = await this.#look([METADATA_KIND], namespace, some, snapshot);
       const records = some.flatMap((key, i) => {
-        const record = recordAt(entries, i);
+        const record = recordOf?.(i);
         return record ? [{ key, record }] : [];
       });
       yield { keys: records.map(({ key }) => key), record: (i) => (records[i] as (typeof records)[0]).record };
@@ -271,10 +264,10 @@ export class Records {
 
   /** The data records of keys, of those that have one. */
   async #dataOf(namespace: string, keys: readonly string[], snapshot: Snapshot): Promise<Map<string, DataRecord>> {
-    const entries = await this.#multiGet(VECTOR_KIND, namespace, keys, snapshot);
+    const [recordOf] = await this.#look([VECTOR_KIND], namespace, keys, snapshot);
     return new Map(
       keys.flatMap((key, i) => {
-        const record = recordAt(entries, i);
+        const record = recordOf?.(i);
         return record ? [[key, decodeVector(record)] as const] : [];
       }),
     );
@@ -289,7 +282,11 @@ export class Records {
   }
 
   get #kinds(): readonly number[] {
-    return this.#allowsSparse ? [VECTOR_KIND, METADATA_KIND, SPARSE_KIND] : [VECTOR_KIND, METADATA_KIND];
+    return [METADATA_KIND, ...this.#dataKinds];
+  }
+
+  get #dataKinds(): readonly number[] {
+    return this.#allowsSparse ? [VECTOR_KIND, SPARSE_KIND] : [VECTOR_KIND];
   }
 
   #deleteRange(batch: WriteBatch, kind: number, namespace: string): void {
@@ -297,9 +294,16 @@ export class Records {
     batch.deleteRange(this.#columnFamily, from, to);
   }
 
-  #multiGet(kind: number, namespace: string, keys: readonly string[], snapshot: Snapshot): Promise<Entries> {
-    const storeKeys = keys.map((key) => storeKey(kind, namespace, key));
-    return this.#database.multiGet(this.#columnFamily, storeKeys, snapshot);
+  /** For each kind, what tells the record of keys[i]; all as of one moment. */
+  async #look(
+    kinds: readonly number[],
+    namespace: string,
+    keys: readonly string[],
+    snapshot?: Snapshot,
+  ): Promise<((i: number) => Uint8Array<ArrayBuffer> | undefined)[]> {
+    const wanted = kinds.flatMap((kind) => storeKeys(kind, namespace, keys));
+    const found = await this.#database.multiGet(this.#columnFamily, wanted, snapshot);
+    return kinds.map((_, kind) => (i) => recordAt(found, kind * keys.length + i));
   }
 }
 
@@ -337,8 +341,21 @@ function recordAt(entries: Entries, i: number): Uint8Array<ArrayBuffer> | undefi
   return entries.entries[4 * i + 2] === ABSENT ? undefined : valueAt(entries, i);
 }
 
-function toVector(key: string, record: Uint8Array, projection: Projection): Vector {
-  if (!projection.metadata) return { key, version: decodeU64(record) };
-  const { version, metadata } = decodeMetadata(record);
-  return { key, version, metadata };
+interface StoredParts {
+  readonly key: string;
+  /** Of its metadata. */
+  readonly record: Uint8Array;
+  readonly data: Uint8Array<ArrayBuffer> | undefined;
+  readonly sparse: Uint8Array<ArrayBuffer> | undefined;
+}
+
+function toVector({ key, record, data, sparse }: StoredParts, projection: Projection): Vector {
+  const { version, metadata } = projection.metadata ? decodeMetadata(record) : { version: decodeU64(record) };
+  return {
+    key,
+    version,
+    ...(metadata && { metadata }),
+    ...(data && { data: decodeVector(data).data }),
+    ...(sparse && { sparse: decodeSparse(sparse) }),
+  };
 }

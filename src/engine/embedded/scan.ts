@@ -8,8 +8,10 @@ export interface Range {
   /** Exclusive. */
   readonly to: Uint8Array;
   readonly snapshot?: Snapshot;
-  /** Records per chunk; by default as many as fit 4 MiB. */
+  /** Records per chunk. Default: as many as fit. */
   readonly limit?: number;
+  /** Of the records of a chunk, about; above 1 MiB they do not stay in the cache. Default 4 MiB. */
+  readonly maxBytes?: number;
 }
 
 /** Every record of a range in the order of the keys, chunk by chunk; no chunk is empty. */

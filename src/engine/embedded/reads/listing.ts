@@ -79,16 +79,19 @@ interface Chosen {
 }
 
 function chooseFrom({ keys, record }: MetadataChunk, { filter, segment }: Listing): Chosen[] {
-  return keys.flatMap((key, i) => {
-    if (!inSegment(key, segment)) return [];
+  const chosen: Chosen[] = [];
+  for (const [i, key] of keys.entries()) {
+    if (!inSegment(key, segment)) continue;
     const bytes = record(i);
-    return filter && !matches(filter, decodeMetadata(bytes).metadata) ? [] : [{ key, record: bytes }];
-  });
+    if (!filter || matches(filter, decodeMetadata(bytes).metadata)) chosen.push({ key, record: bytes });
+  }
+  return chosen;
 }
 
 function chunksOf(records: Records, listing: Listing): AsyncGenerator<MetadataChunk> {
-  const { namespace, candidates, prefix, after, snapshot } = listing;
-  if (!candidates) return records.metadata(namespace, { prefix, after, snapshot });
+  const { namespace, candidates, prefix, after, snapshot, filter, segment, maxResults } = listing;
+  const count = filter || segment ? Number.POSITIVE_INFINITY : maxResults;
+  if (!candidates) return records.metadata(namespace, { prefix, after, snapshot, count });
   const keys = candidates.filter(
     (key) => key.startsWith(prefix) && (after === undefined || compareKeys(key, after) > 0),
   );
