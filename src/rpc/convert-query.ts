@@ -59,5 +59,7 @@ export function toPlan({ strategy, compared, exact }: domain.QueryPlan) {
 }
 
 export function toResults(vectors: readonly domain.ScoredVector[], returnDistance: boolean) {
-  return vectors.map((vector) => ({ ...toVector(vector), ...(returnDistance && { distance: vector.distance }) }));
+  return vectors.map((vector) =>
+    Object.assign(toVector(vector), { distance: returnDistance ? vector.distance : undefined }),
+  );
 }

@@ -65,9 +65,9 @@ export function toVector({ key, version, data, sparse, metadata }: domain.Vector
   return {
     key,
     version: BigInt(version),
-    ...(data && { data: { float32: toList(data) } }),
-    ...(sparse && { sparse: { indices: toList(sparse.indices), values: toList(sparse.values) } }),
-    ...(metadata && { metadata: metadata as JsonObject }),
+    data: data && { float32: toList(data) },
+    sparse: sparse && { indices: toList(sparse.indices), values: toList(sparse.values) },
+    metadata: metadata as JsonObject | undefined,
   };
 }
 

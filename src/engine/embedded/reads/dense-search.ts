@@ -44,26 +44,23 @@ export async function searchDense(set: VectorSet, request: SearchRequest): Promi
 }
 
 /**
- * Searches for several dense targets, those that are planned alike in one native call. Entry i of the answer is that of
+ * Searches for several dense targets, those that are asked for alike in one native call. Entry i of the answer is that of
  * requests[i].
  */
 export async function searchDenseForMany(set: VectorSet, requests: readonly SearchRequest[]): Promise<SearchAnswer[]> {
   const answers = new Map<SearchRequest, SearchAnswer>();
-  const planned = requests.map((request) => planRequest(set, request));
-  const alike = Map.groupBy(planned, ({ request, plan }) =>
-    JSON.stringify([plan, request.topK, bitmapId(request.allowed)]),
-  );
+  const alike = Map.groupBy(requests, ({ search, topK, allowed }) => JSON.stringify([search, topK, bitmapId(allowed)]));
   for (const group of alike.values()) {
-    const [first] = group as [(typeof group)[0]];
-    const { request, plan } = first;
+    const planned = planRequest(set, group[0] as SearchRequest);
+    const { request, plan } = planned;
     const results = await searchTogether(set, {
-      requests: group.map((each) => each.request),
+      requests: group,
       plan,
       k: kOf(request, plan),
-      isShort: group.length * productsOf(set, first) <= SHORT_PRODUCTS_MAX,
+      isShort: group.length * productsOf(set, planned) <= SHORT_PRODUCTS_MAX,
     });
     for (const [i, each] of group.entries()) {
-      answers.set(each.request, await complete(set, each, results[i] as DenseFound));
+      answers.set(each, await complete(set, { ...planned, request: each }, results[i] as DenseFound));
     }
   }
   return requests.map((request) => answers.get(request) as SearchAnswer);
@@ -143,6 +140,7 @@ async function searchTogether(set: VectorSet, { requests, plan, k, isShort }: Se
   const results = await set.search(queries, options, isShort);
   return results.map((result, i) => {
     const except = requests[i]?.target.except;
+    if (except === undefined && result.found.length <= k) return result;
     return { ...result, found: result.found.filter(({ key }) => key !== except).slice(0, k) };
   });
 }
