@@ -172,7 +172,9 @@ export class VectorIndex {
       () => this.#partitions.getOrAdd(namespace),
       async (partition) => {
         await this.#builder.waitForRoom(partition);
-        await this.#store.memory.makeRoom(bytesOfData(vectors));
+        const bytes = bytesOfData(vectors);
+        await this.#store.memory.makeRoom(bytes);
+        await this.#store.turns.next(bytes);
         return this.#writes.put(partition, vectors, options);
       },
     );

@@ -35,6 +35,7 @@ import {
 import { DiskGuard, type WriteKind } from "./disk-guard.ts";
 import type { HealthReport } from "./health.ts";
 import { cutTornWrite, findLogDamage } from "./torn-write.ts";
+import { WriteTurns } from "./write-turns.ts";
 
 /** The catalog's column family. */
 export const CATALOG = 0;
@@ -73,13 +74,16 @@ interface Parts {
 
 /**
  * The database with its sequence number: the only way to write. Batches commit in the order of their lsn; `apply` runs
- * right after its batch is durable, in the same order, so memory never shows what a crash could take back.
+ * once its batch is durable, in the same order, so memory never shows what a crash could take back. What is durable may
+ * wait for its turn of the event loop before memory shows it.
  */
 export class Store {
   readonly database: Database;
   /** What may be written to the disk. */
   readonly disk: DiskGuard;
   readonly memory: MemoryGuard;
+  /** What large writes do in the event loop. */
+  readonly turns = new WriteTurns();
   readonly #health: HealthReport;
   readonly #mark: Acknowledged;
   readonly #path: string;
@@ -145,9 +149,19 @@ export class Store {
     return this.#appliedLsn;
   }
 
-  /** The sequence number of the last write that a read snapshot holds. */
+  /**
+   * The sequence number of the last write that a read snapshot holds. Resolves once memory shows that write: who has been
+   * answered from the snapshot must not be answered from before it afterwards.
+   */
   async lsnAt(snapshot: Snapshot): Promise<number> {
-    return decodeU64(valueAt(await this.database.multiGet(CATALOG, [LSN_KEY], snapshot), 0));
+    const lsn = decodeU64(valueAt(await this.database.multiGet(CATALOG, [LSN_KEY], snapshot), 0));
+    while (this.#appliedLsn < lsn) {
+      const [oldest] = this.#commits;
+      // Its `apply` has failed: memory never shows it.
+      if (oldest === undefined) break;
+      await oldest.catch(() => {});
+    }
+    return lsn;
   }
 
   get readOnly(): boolean {
@@ -264,6 +278,7 @@ export class Store {
     const release = kind === "grow" ? this.memory.admit(batch.byteLength) : undefined;
     try {
       await this.#write(kind, batch);
+      await this.turns.next(batch.byteLength);
       this.#apply(lsn, apply);
     } finally {
       release?.();
