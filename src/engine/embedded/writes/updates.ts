@@ -113,8 +113,9 @@ export function assertVersions(
   { mustExist }: { readonly mustExist: boolean },
 ): void {
   for (const { key, ifVersion } of vectors) {
+    if (ifVersion === undefined) continue;
     const version = partition.set.versionOf(key);
-    if (ifVersion === undefined || (ifVersion === version && !(mustExist && version === 0))) continue;
+    if (ifVersion === version && !(mustExist && version === 0)) continue;
     throw new QuiverError(
       "VERSION_MISMATCH",
       `Key ${JSON.stringify(key)} has version ${version}, if_version says ${ifVersion}; 0 stands for a key that is absent`,
