@@ -9,12 +9,12 @@
  * its first; one that ends where it starts is empty. native/rocksdb-writer.cc checks every length.
  */
 export class WriteBatch {
-  #bytes: Uint8Array<ArrayBuffer>;
+  #bytes: Buffer<ArrayBuffer>;
   #view: DataView;
   #length = 0;
 
   constructor(capacity = 4096) {
-    this.#bytes = new Uint8Array(capacity);
+    this.#bytes = Buffer.alloc(capacity);
     this.#view = new DataView(this.#bytes.buffer);
   }
 
@@ -22,17 +22,18 @@ export class WriteBatch {
     return this.#length;
   }
 
-  put(columnFamily: number, key: Uint8Array, value: Uint8Array): void {
+  /** The value is what the parts hold, one after the other; a text is its UTF-8. Both save an array for each record. */
+  put(columnFamily: number, key: Uint8Array | string, ...value: readonly Uint8Array[]): void {
     this.#record(1, columnFamily, key, value);
   }
 
-  delete(columnFamily: number, key: Uint8Array): void {
-    this.#record(2, columnFamily, key, EMPTY);
+  delete(columnFamily: number, key: Uint8Array | string): void {
+    this.#record(2, columnFamily, key, []);
   }
 
   /** Deletes every key in [from, to). */
   deleteRange(columnFamily: number, from: Uint8Array, to: Uint8Array): void {
-    this.#record(3, columnFamily, from, to);
+    this.#record(3, columnFamily, from, [to]);
   }
 
   /** The encoded batch: a view, valid until the next record is added. Handing it to `Database.write` copies it. */
@@ -40,22 +41,33 @@ export class WriteBatch {
     return this.#bytes.subarray(0, this.#length);
   }
 
-  #record(op: number, columnFamily: number, key: Uint8Array, value: Uint8Array): void {
-    const end = this.#length + HEADER + key.length + value.length;
-    if (end > this.#bytes.length) this.#grow(end);
-    let at = this.#length;
-    this.#bytes[at] = op;
-    this.#view.setUint32(at + 1, columnFamily, true);
-    this.#view.setUint32(at + 5, key.length, true);
-    this.#view.setUint32(at + 9, value.length, true);
-    at += HEADER;
-    this.#bytes.set(key, at);
-    this.#bytes.set(value, at + key.length);
-    this.#length = end;
+  #record(op: number, columnFamily: number, key: Uint8Array | string, value: readonly Uint8Array[]): void {
+    let valueBytes = 0;
+    for (const part of value) valueBytes += part.length;
+    const keyBytesMax = typeof key === "string" ? UTF8_BYTES_MAX * key.length : key.length;
+    const most = this.#length + HEADER + keyBytesMax + valueBytes;
+    if (most > this.#bytes.length) this.#grow(most);
+    const start = this.#length;
+    let at = start + HEADER;
+    const keyBytes = this.#write(key, at);
+    at += keyBytes;
+    for (const part of value) at += this.#write(part, at);
+    this.#bytes[start] = op;
+    this.#view.setUint32(start + 1, columnFamily, true);
+    this.#view.setUint32(start + 5, keyBytes, true);
+    this.#view.setUint32(start + 9, valueBytes, true);
+    this.#length = at;
+  }
+
+  /** Answers how many bytes it has written. */
+  #write(content: Uint8Array | string, at: number): number {
+    if (typeof content === "string") return this.#bytes.write(content, at);
+    this.#bytes.set(content, at);
+    return content.length;
   }
 
   #grow(atLeast: number): void {
-    const bytes = new Uint8Array(Math.max(atLeast, this.#bytes.length * 2));
+    const bytes = Buffer.alloc(Math.max(atLeast, this.#bytes.length * 2));
     bytes.set(this.#bytes.subarray(0, this.#length));
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer);
@@ -63,4 +75,5 @@ export class WriteBatch {
 }
 
 const HEADER = 13;
-const EMPTY = new Uint8Array(0);
+/** Of each of the units of a text that its length counts. */
+const UTF8_BYTES_MAX = 3;

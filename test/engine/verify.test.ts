@@ -6,7 +6,7 @@ import { type TestContext, test } from "node:test";
 import { openDatabase } from "../../native/rocksdb.ts";
 import { WriteBatch } from "../../native/write-batch.ts";
 import { type EmbeddedEngineOptions, openEmbeddedEngine } from "../../src/engine/embedded/embedded-engine.ts";
-import { encodeVector } from "../../src/engine/embedded/layout.ts";
+import { vectorHeader } from "../../src/engine/embedded/layout.ts";
 import { Findings } from "../../src/engine/embedded/verify/findings.ts";
 import { verifyAcknowledged, verifyCurrent } from "../../src/engine/embedded/verify/verify-files.ts";
 import type {
@@ -313,9 +313,9 @@ test("what does not fit together in the store is found, vector by vector", async
   const data = random.vector(DIMENSION);
   await plant(path, "euclidean", (batch, family) => {
     batch.put(family, Buffer.from("\x01\0key-1"), Buffer.from("short"));
-    batch.put(family, Buffer.from("\x01\0orphan"), encodeVector(1, data));
+    batch.put(family, Buffer.from("\x01\0orphan"), vectorHeader(1, DIMENSION), Buffer.from(data.buffer));
     batch.delete(family, Buffer.from("\x01\0key-2"));
-    batch.put(family, Buffer.from("\x01\0key-4"), encodeVector(1, data.subarray(1)));
+    batch.put(family, Buffer.from("\x01\0key-4"), vectorHeader(1, DIMENSION - 1), Buffer.from(data.buffer, 4));
     batch.put(family, Buffer.from("\x02\0key-5"), Buffer.from("12345678{"));
     batch.put(family, Buffer.from("\x05\0idempotent"), Buffer.from("no JSON"));
     batch.put(family, Buffer.from("\x06\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00"), Buffer.from("short"));

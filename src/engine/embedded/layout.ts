@@ -136,7 +136,12 @@ export function namespaceRange(kind: number, namespace: string): { from: Uint8Ar
 
 /** `kind | first | 0x00 | rest`, or `kind | first` when `rest` is absent. */
 export function storeKey(kind: number, first: string, rest?: string): Uint8Array<ArrayBuffer> {
-  return utf8(String.fromCharCode(kind) + (rest === undefined ? first : `${first}\0${rest}`));
+  return utf8(storeKeyText(kind, first, rest));
+}
+
+/** The same before it is encoded. */
+export function storeKeyText(kind: number, first: string, rest?: string): string {
+  return String.fromCharCode(kind) + (rest === undefined ? first : `${first}\0${rest}`);
 }
 
 /** The keys of `rests`, as storeKey makes each, in one piece of memory. */
@@ -194,12 +199,12 @@ export function decodeU64(bytes: Uint8Array, at = 0): number {
   return words.getUint32(at, true) + words.getUint32(at + 4, true) * 2 ** 32;
 }
 
-export function encodeVector(version: number, data: Float32Array): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(VECTOR_HEADER_BYTES + data.byteLength);
+/** What stands in a vector record before the floats. */
+export function vectorHeader(version: number, dimension: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(VECTOR_HEADER_BYTES);
   const header = new DataView(bytes.buffer);
   header.setBigUint64(0, BigInt(version), true);
-  header.setUint32(8, data.length, true);
-  bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), VECTOR_HEADER_BYTES);
+  header.setUint32(8, dimension, true);
   return bytes;
 }
 
@@ -222,11 +227,9 @@ export function metadataJson(metadata: Metadata): Uint8Array<ArrayBuffer> {
   return utf8(JSON.stringify(metadata));
 }
 
-export function encodeMetadata(version: number, encoded: Uint8Array): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(METADATA_HEADER_BYTES + encoded.length);
-  new DataView(bytes.buffer).setBigUint64(0, BigInt(version), true);
-  bytes.set(encoded, METADATA_HEADER_BYTES);
-  return bytes;
+/** What stands in a metadata record before the metadata. */
+export function metadataHeader(version: number): Uint8Array<ArrayBuffer> {
+  return encodeU64(version);
 }
 
 /** `bytes`: of the metadata alone. */

@@ -7,26 +7,27 @@ import {
   decodeSparse,
   decodeU64,
   decodeVector,
-  encodeMetadata,
   encodeSparse,
-  encodeVector,
   endOfPrefix,
   endsOfKeys,
   IDEMPOTENCY_KIND,
   json,
   keyAt,
   METADATA_KIND,
+  metadataHeader,
   metadataJson,
   NAMESPACE_KIND,
   namespaceRange,
   SPARSE_KIND,
   storeKey,
   storeKeys,
+  storeKeyText,
   successor,
   text,
   utf8,
   VECTOR_KIND,
   valueAt,
+  vectorHeader,
 } from "./layout.ts";
 import type { ProcessMemory } from "./memory/process-memory.ts";
 import { scanRange } from "./scan.ts";
@@ -97,30 +98,39 @@ export class Records {
   /** `replaces`: the key may have records, of which those must go that the vector has not. */
   put(
     batch: WriteBatch,
-    vector: PreparedVector,
-    at: { readonly namespace: string; readonly version: number; readonly replaces: boolean },
+    vectors: readonly PreparedVector[],
+    at: { readonly namespace: string; readonly version: number; readonly replaces: (key: string) => boolean },
   ): void {
-    const { key, data, sparse } = vector;
     const { namespace, version, replaces } = at;
-    if (data) batch.put(this.#columnFamily, storeKey(VECTOR_KIND, namespace, key), encodeVector(version, data));
-    else if (replaces) batch.delete(this.#columnFamily, storeKey(VECTOR_KIND, namespace, key));
-    if (sparse) batch.put(this.#columnFamily, storeKey(SPARSE_KIND, namespace, key), encodeSparse(version, sparse));
-    else if (replaces && this.#allowsSparse) {
-      batch.delete(this.#columnFamily, storeKey(SPARSE_KIND, namespace, key));
+    const family = this.#columnFamily;
+    let header: Uint8Array | undefined;
+    for (const { key, data, sparse } of vectors) {
+      const dataKey = storeKeyText(VECTOR_KIND, namespace, key);
+      const sparseKey = storeKeyText(SPARSE_KIND, namespace, key);
+      if (data) {
+        // All data of an index has one dimension.
+        header ??= vectorHeader(version, data.length);
+        batch.put(family, dataKey, header, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+      } else if (replaces(key)) batch.delete(family, dataKey);
+      if (sparse) batch.put(family, sparseKey, encodeSparse(version, sparse));
+      else if (this.#allowsSparse && replaces(key)) batch.delete(family, sparseKey);
     }
-    this.putMetadata(batch, vector, at);
+    this.putMetadata(batch, vectors, at);
   }
 
   putMetadata(
     batch: WriteBatch,
-    { key, metadataJson: encoded }: Pick<PreparedVector, "key" | "metadataJson">,
+    vectors: readonly Pick<PreparedVector, "key" | "metadataJson">[],
     { namespace, version }: { readonly namespace: string; readonly version: number },
   ): void {
-    batch.put(this.#columnFamily, storeKey(METADATA_KIND, namespace, key), encodeMetadata(version, encoded));
+    const header = metadataHeader(version);
+    for (const { key, metadataJson: encoded } of vectors) {
+      batch.put(this.#columnFamily, storeKeyText(METADATA_KIND, namespace, key), header, encoded);
+    }
   }
 
   delete(batch: WriteBatch, namespace: string, key: string): void {
-    for (const kind of this.#kinds) batch.delete(this.#columnFamily, storeKey(kind, namespace, key));
+    for (const kind of this.#kinds) batch.delete(this.#columnFamily, storeKeyText(kind, namespace, key));
   }
 
   /** Deletes every vector of a namespace. */

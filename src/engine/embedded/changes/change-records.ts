@@ -64,8 +64,9 @@ export function* encodeChanges(header: ChangeHeader, { puts, deletes }: ChangedK
   const total = puts.length + deletes.length;
   for (let i = 0; i < total; i++) {
     const put = i < puts.length;
-    const key = utf8((put ? puts[i] : deletes[i - puts.length]) as string);
-    const needed = KEY_HEADER_BYTES + key.length;
+    const key = (put ? puts[i] : deletes[i - puts.length]) as string;
+    const keyBytes = Buffer.byteLength(key);
+    const needed = KEY_HEADER_BYTES + keyBytes;
     if (inPart > 0 && length + needed > PART_BYTES) {
       yield bytes.subarray(0, length);
       before += inPart;
@@ -80,8 +81,8 @@ export function* encodeChanges(header: ChangeHeader, { puts, deletes }: ChangedK
       length = first;
     }
     bytes[length] = put ? PUT : DELETE;
-    bytes.writeUInt16LE(key.length, length + 1);
-    bytes.set(key, length + KEY_HEADER_BYTES);
+    bytes.writeUInt16LE(keyBytes, length + 1);
+    bytes.write(key, length + KEY_HEADER_BYTES);
     length += needed;
     inPart++;
   }

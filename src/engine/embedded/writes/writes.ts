@@ -230,10 +230,8 @@ export class Writes {
     const { namespace } = partition;
     const { puts, metadata, deletes, clears } = change;
     if (!partition.recorded) records.putNamespace(batch, namespace, partition.createdAt);
-    for (const vector of puts) {
-      records.put(batch, vector, { namespace, version, replaces: partition.mayExist(vector.key) });
-    }
-    for (const each of metadata) records.putMetadata(batch, each, { namespace, version });
+    records.put(batch, puts, { namespace, version, replaces: (key) => partition.mayExist(key) });
+    records.putMetadata(batch, metadata, { namespace, version });
     if (clears) records.clear(batch, namespace);
     else for (const key of deletes) records.delete(batch, namespace, key);
     const changed = [...puts, ...metadata].map(({ key }) => key);
