@@ -127,6 +127,8 @@ for (const [protocol, transport] of Object.entries(PROTOCOLS)) {
         const call = clients.namespaces.deleteNamespace({ ...names, namespace });
         await failureOf(call, Code.FailedPrecondition, "DELETION_PROTECTED");
       }
+      const absent = clients.namespaces.deleteNamespace({ ...names, namespace: "absent" });
+      await failureOf(absent, Code.NotFound, "NAMESPACE_NOT_FOUND");
       assert.deepEqual(await list(), [" 1", "n 1"]);
       await clients.indexes.updateIndex({ ...names, deletionProtection: false });
       await clients.namespaces.deleteNamespace({ ...names, namespace: "n" });

@@ -406,10 +406,8 @@ class EmbeddedEngine implements Engine {
   }
 
   deleteNamespace({ namespace, ...ref }: PartitionRef) {
-    return this.#on(ref, (index) => {
-      assertUnprotected(index.config, `namespace "${namespace}" of index "${ref.bucket}/${ref.index}"`);
-      return index.deleteNamespace(namespace);
-    });
+    const what = `namespace "${namespace}" of index "${ref.bucket}/${ref.index}"`;
+    return this.#on(ref, (index) => index.deleteNamespace(namespace, () => assertUnprotected(index.config, what)));
   }
 
   putVectors({ namespace, ...ref }: PartitionRef, vectors: readonly VectorInput[], options: PutOptions = {}) {

@@ -222,9 +222,14 @@ export class VectorIndex {
     return new Map(recorded.map((partition) => [partition.namespace, namespaceOf(partition)]));
   }
 
-  deleteNamespace(namespace: string): Promise<{ lsn: number; deletedCount: number }> {
+  /** `assertAllowed` throws when a namespace that is there must stay. */
+  deleteNamespace(namespace: string, assertAllowed: () => void): Promise<{ lsn: number; deletedCount: number }> {
     return this.#write(
-      () => this.#partitions.get(namespace),
+      () => {
+        const partition = this.#partitions.get(namespace);
+        assertAllowed();
+        return partition;
+      },
       (partition) => {
         if (namespace === "") return this.#writes.delete(partition, { kind: "all" }, {});
         return this.#writes.deleteNamespace(partition, () => {
