@@ -1,7 +1,7 @@
-import { setImmediate } from "node:timers/promises";
 import type { Message } from "@bufbuild/protobuf";
 import { createContextValues, type HandlerContext } from "@connectrpc/connect";
 import type { HttpRequest, HttpResponse } from "../node-http.ts";
+import { workTurns } from "../work-turns.ts";
 import type { TakeMemory } from "./answer-memory.ts";
 import { type Call, type CallContext, type CallLogs, callKey, endCall } from "./call.ts";
 import { toConnectError, toRequestError } from "./error.ts";
@@ -49,14 +49,15 @@ export function createServeUnary({ takeMemory, ...logs }: ServeUnaryOptions): Se
     try {
       const body = await context.wait(gatherBody(request, bodyBytesMax(route, dress), call.lease.reserve));
       // To read and check a large message takes milliseconds: several that came together are not done in one go.
-      if (body.bytes.length >= LARGE_BYTES) await context.wait(setImmediate());
+      const isLarge = body.bytes.length >= LARGE_BYTES;
+      if (isLarge) await context.wait(workTurns.next(body.bytes.length));
       const message = body.isWhole ? readMessage(route, dress, body.bytes) : undefined;
       if (message === undefined) {
         // It is counted again as it is read again.
         call.lease.release(body.bytes.length);
         return body.isWhole ? join(body.bytes) : join(body.bytes, rest());
       }
-      if (body.bytes.length >= LARGE_BYTES) await context.wait(setImmediate());
+      if (isLarge) await context.wait(workTurns.next(body.bytes.length));
       bytes = writeMessage(route, dress, await answerOf(unary, message, context, call));
     } catch (error) {
       call.refusal = call.stage === "request" ? toRequestError(error) : toConnectError(error, call.requestId);

@@ -15,7 +15,14 @@ const FLOORS: readonly (readonly string[])[] = [
   ["src/engine"],
   ["src/filter", "native", "gen"],
   ["src/config.ts"],
-  ["src/log.ts", "src/version.ts", "src/failpoints.ts", "src/one-at-a-time.ts", "src/node-http.ts"],
+  [
+    "src/log.ts",
+    "src/version.ts",
+    "src/failpoints.ts",
+    "src/one-at-a-time.ts",
+    "src/work-turns.ts",
+    "src/node-http.ts",
+  ],
   ["src/errors.ts"],
 ];
 

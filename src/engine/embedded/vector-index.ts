@@ -2,6 +2,7 @@ import { setTimeout } from "node:timers/promises";
 import type { QuiverError } from "../../errors.ts";
 import { countBits } from "../../filter/bitmap.ts";
 import type { Filter } from "../../filter/filter.ts";
+import { workTurns } from "../../work-turns.ts";
 import type {
   BatchAnswer,
   ExportOptions,
@@ -174,7 +175,7 @@ export class VectorIndex {
         await this.#builder.waitForRoom(partition);
         const bytes = bytesOfData(vectors);
         await this.#store.memory.makeRoom(bytes);
-        await this.#store.turns.next(bytes);
+        await workTurns.next(bytes);
         return this.#writes.put(partition, vectors, options);
       },
     );

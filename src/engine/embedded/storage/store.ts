@@ -10,6 +10,7 @@ import {
 import { WriteBatch } from "../../../../native/write-batch.ts";
 import { QuiverError, shuttingDown } from "../../../errors.ts";
 import { failpoint } from "../../../failpoints.ts";
+import { workTurns } from "../../../work-turns.ts";
 import {
   decodeHeader,
   decodeU64,
@@ -35,7 +36,6 @@ import {
 import { DiskGuard, type WriteKind } from "./disk-guard.ts";
 import type { HealthReport } from "./health.ts";
 import { cutTornWrite, findLogDamage } from "./torn-write.ts";
-import { WriteTurns } from "./write-turns.ts";
 
 /** The catalog's column family. */
 export const CATALOG = 0;
@@ -82,8 +82,6 @@ export class Store {
   /** What may be written to the disk. */
   readonly disk: DiskGuard;
   readonly memory: MemoryGuard;
-  /** What large writes do in the event loop. */
-  readonly turns = new WriteTurns();
   readonly #health: HealthReport;
   readonly #mark: Acknowledged;
   readonly #path: string;
@@ -278,7 +276,7 @@ export class Store {
     const release = kind === "grow" ? this.memory.admit(batch.byteLength) : undefined;
     try {
       await this.#write(kind, batch);
-      await this.turns.next(batch.byteLength);
+      await workTurns.next(batch.byteLength);
       this.#apply(lsn, apply);
     } finally {
       release?.();

@@ -1,11 +1,11 @@
-/** Bytes of vectors or batches that are worked on in one turn of the event loop: so many take about a millisecond. */
+/** Bytes of requests, vectors or batches that are worked on in one turn of the event loop: so many take about a millisecond. */
 const TURN_BYTES = 64 * 1024;
 
 /**
- * Spreads the work of writes over turns of the event loop, in the order of the calls, so that other work is done in
- * between: large requests come together, and the batches that share a sync are durable all at once.
+ * Spreads the work of large calls over turns of the event loop, in the order in which they ask, so that other work is done
+ * in between: large requests come together, and the batches that share a sync are durable all at once.
  */
-export class WriteTurns {
+class WorkTurns {
   readonly #waiting: { readonly bytes: number; readonly begin: () => void }[] = [];
   /** What was begun in this turn. */
   #bytes = 0;
@@ -33,3 +33,6 @@ export class WriteTurns {
     }
   }
 }
+
+/** One for all, as there is one event loop. */
+export const workTurns = new WorkTurns();
