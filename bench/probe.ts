@@ -8,7 +8,7 @@ import { runInNewContext } from "node:vm";
 export interface Probed {
   /** Lateness of the event loop since the last question, in milliseconds. */
   readonly lag: { readonly p99: number; readonly max: number };
-  /** Of the process, without garbage. */
+  /** Of the process, without garbage and the room that V8 keeps for it, which has a bound of its own. */
   readonly residentBytes: number;
 }
 
@@ -25,7 +25,8 @@ function answer(file: string): void {
   const lag = { p99: milliseconds(lateness.percentile(99)), max: milliseconds(lateness.max) };
   setFlagsFromString("--expose-gc");
   runInNewContext("gc")();
-  const probed: Probed = { lag, residentBytes: process.memoryUsage.rss() };
+  const { rss, heapTotal, heapUsed } = process.memoryUsage();
+  const probed: Probed = { lag, residentBytes: rss - heapTotal + heapUsed };
   writeFileSync(`${file}.new`, JSON.stringify(probed));
   renameSync(`${file}.new`, file);
   lateness.reset();

@@ -5,8 +5,8 @@ export interface Line {
   readonly unit: string;
   /** What it is compared with; absent: the measure itself is bounded. */
   readonly against?: { readonly name: string; readonly value: number };
-  /** The bound, of the ratio or of the measure itself. */
-  readonly reach: { readonly atMost: number } | { readonly atLeast: number };
+  /** The bound, of the ratio or of the measure itself; absent: it is told for comparison. */
+  readonly reach?: { readonly atMost: number } | { readonly atLeast: number };
 }
 
 /** What is compared with the bound. */
@@ -14,19 +14,22 @@ export function comparedValue({ quiver, against }: Line): number {
   return against === undefined ? quiver : quiver / against.value;
 }
 
-export function isReached(line: Line): boolean {
+function verdictOf(line: Line): readonly [reach: string, reached: string] {
+  const { reach } = line;
+  if (reach === undefined) return ["", ""];
   const value = comparedValue(line);
-  return "atMost" in line.reach ? value <= line.reach.atMost : value >= line.reach.atLeast;
+  const [bound, isReached] =
+    "atMost" in reach ? [`<= ${reach.atMost}`, value <= reach.atMost] : [`>= ${reach.atLeast}`, value >= reach.atLeast];
+  return [bound, isReached ? "yes" : "no"];
 }
 
 /** The table as Markdown. */
 export function toMarkdown(lines: readonly Line[]): string {
   const rows = lines.map((line) => {
-    const { what, quiver, unit, against, reach } = line;
+    const { what, quiver, unit, against } = line;
     const compared = against ? `${against.name}: ${short(against.value)} ${unit}` : "";
     const ratio = against ? `${short(comparedValue(line))} x` : "";
-    const bound = "atMost" in reach ? `<= ${reach.atMost}` : `>= ${reach.atLeast}`;
-    return [what, `${short(quiver)} ${unit}`, compared, ratio, bound, isReached(line) ? "yes" : "no"];
+    return [what, `${short(quiver)} ${unit}`, compared, ratio, ...verdictOf(line)];
   });
   const all = [["what", "Quiver", "compared with", "ratio", "reach", "reached"], ...rows];
   const widths = (all[0] ?? []).map((_, i) => Math.max(...all.map((row) => row[i]?.length ?? 0)));
