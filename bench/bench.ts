@@ -8,6 +8,7 @@ import { connectEcho, hnswlibNode, http2Echo, rawGraph, rawRocksdb } from "./cei
 import { type DataSet, glove, scale, synth768 } from "./data.ts";
 import { PEERS } from "./peers/all.ts";
 import type { OpenPeer } from "./peers/peer.ts";
+import { settle } from "./processor.ts";
 import { runBatches, runConnect, runCores, runMixed, runRestart, withQuiver } from "./quiver-workloads.ts";
 import { type Line, toMarkdown } from "./table.ts";
 import { insertAll, type PeerFigures, runPeer, runQueries, Truth } from "./workloads.ts";
@@ -212,6 +213,7 @@ async function runGrowth(counts: readonly number[]): Promise<void> {
       await withQuiver(data, async (server) => {
         const inserted = await insertAll(server, data);
         await server.complete();
+        await settle(() => server.processorSeconds());
         const query = await runQueries(server, data, truth);
         return say({
           putMs: (inserted.processorSeconds / count) * 1_000,

@@ -1,8 +1,7 @@
 /** Loaded into the server beside its program: on SIGUSR2 it says how late its event loop was and what it holds in memory. */
 import { renameSync, writeFileSync } from "node:fs";
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
+import { collectGarbage } from "./collect-garbage.ts";
 
 /** What the probe writes. */
 export interface Probed {
@@ -23,8 +22,7 @@ if (file !== undefined) {
 function answer(file: string): void {
   const milliseconds = (nanoseconds: number) => Math.max(0, nanoseconds / 1e6 - RESOLUTION_MS);
   const lag = { p99: milliseconds(lateness.percentile(99)), max: milliseconds(lateness.max) };
-  setFlagsFromString("--expose-gc");
-  runInNewContext("gc")();
+  collectGarbage();
   const { rss, heapTotal, heapUsed } = process.memoryUsage();
   const probed: Probed = { lag, residentBytes: rss - heapTotal + heapUsed };
   writeFileSync(`${file}.new`, JSON.stringify(probed));

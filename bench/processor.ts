@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { setTimeout } from "node:timers/promises";
 
 /** What some work took. */
 export interface Took {
@@ -64,6 +65,20 @@ function secondsOf(pid: number | string): number {
   } catch {
     // It has just ended: the parent has its time from now on.
     return 0;
+  }
+}
+
+const SETTLED_SHARE = 0.05;
+const SETTLE_LOOK_MS = 500;
+const SETTLE_LOOKS_MAX = 60;
+
+/** Waits until processes have nothing more to do in the background, such as measuring their recall or tidying up. */
+export async function settle(processorSeconds: () => number): Promise<void> {
+  for (let look = 0, before = processorSeconds(); look < SETTLE_LOOKS_MAX; look++) {
+    await setTimeout(SETTLE_LOOK_MS);
+    const now = processorSeconds();
+    if (now - before < (SETTLED_SHARE * SETTLE_LOOK_MS) / 1_000) return;
+    before = now;
   }
 }
 

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import type { DataSet } from "./data.ts";
-import { batches, each, measure, measureMany } from "./processor.ts";
+import { batches, each, measure, measureMany, settle } from "./processor.ts";
 import type { PutWork } from "./put-worker.ts";
 import { openQuiver, type QuiverServer, queryBatch, queryKeys } from "./quiver.ts";
 import { CALLS_AT_ONCE, insertAll, runSingle } from "./workloads.ts";
@@ -86,6 +86,7 @@ export async function runMixed(data: DataSet, efSearch: number) {
     const quarter = Math.floor(data.rows.length / 4);
     await insertAll(server, { ...data, rows: data.rows.slice(0, quarter) });
     await server.complete();
+    await settle(() => server.processorSeconds());
     const idle = await runSingle(server, server.query, data, efSearch);
     await server.probe();
     const workerData: PutWork = { url: server.url, rows: data.rows.slice(quarter) };

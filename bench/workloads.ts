@@ -1,6 +1,6 @@
 import { type DataSet, type Metadata, nearestKeys } from "./data.ts";
 import type { Equals, Peer, PeerQuery } from "./peers/peer.ts";
-import { batches, each, measure, measureMany, type Took } from "./processor.ts";
+import { batches, each, measure, measureMany, settle, type Took } from "./processor.ts";
 
 const TOP_K = 10;
 /** Of a batch that is put. */
@@ -75,6 +75,8 @@ export async function runPeer(peer: Peer, data: DataSet, truth: Truth): Promise<
     () => peer.processorSeconds(),
     () => peer.complete(),
   );
+  begin("settle");
+  await settle(() => peer.processorSeconds());
   begin("query");
   const query = await runQueries(peer, data, truth);
   const filtered: Record<string, QueryFigures> = {};
