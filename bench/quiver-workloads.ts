@@ -39,7 +39,7 @@ export async function runConnect(
   return (await run()).processorMs;
 }
 
-/** Processor time of a query in batches of 100. */
+/** Processor time of a query in batches of 100; the data set has a multiple of 100. */
 export async function runBatches(
   server: QuiverServer,
   { queries }: DataSet,

@@ -34,7 +34,7 @@ export interface QuiverServer extends Peer {
   probe(): Promise<Probed>;
 }
 
-/** A server in a process of its own, on a free port. `threads`: of how many processors it knows. Default all. */
+/** A server in a process of its own, on a free port. */
 export async function openQuiver({ dimension, metric, directory }: PeerOptions): Promise<QuiverServer> {
   const probed = join(directory, "probed.json");
   const start = () => {

@@ -23,9 +23,9 @@ inline size_t coreCount() {
   return cores == 0 ? 1 : cores;
 }
 
-// Lets the threads that somebody waits for run first: this one gets a tenth of their time. For good, as only root may
-// take it back.
-inline void yieldToOthers() { setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), 10); }
+// Gives this thread a third of the time that others get where all cores are taken. For good, as only root may take it
+// back.
+inline void yieldToOthers() { setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), 5); }
 
 // Lives until the process ends: its threads are detached and never joined, so that an exit in the middle of a task
 // destroys nothing that they use. Tasks must not throw.
@@ -70,8 +70,8 @@ class ThreadPool {
   std::deque<Task> tasks_;
 };
 
-// Runs tasks that nobody waits for, one after the other, on a thread of its own that ends when there are none. Threads
-// that a task starts yield to others as well.
+// Runs tasks that calls seldom wait for, one after the other, on a thread of its own that ends when there are none. It
+// yields to other threads, and so do those that a task starts.
 class TaskQueue : public std::enable_shared_from_this<TaskQueue> {
  public:
   void post(Task task) {

@@ -22,7 +22,7 @@ export class WriteBatch {
     return this.#length;
   }
 
-  /** The value is what the parts hold, one after the other; a text is its UTF-8. Both save an array for each record. */
+  /** The value is what the parts hold, one after the other; a text is its UTF-8: so nobody has to put them together in an array first. */
   put(columnFamily: number, key: Uint8Array | string, ...value: readonly Uint8Array[]): void {
     this.#record(1, columnFamily, key, value);
   }

@@ -10,7 +10,10 @@ class WorkTurns {
   /** What was begun in this turn. */
   #bytes = 0;
 
-  /** Resolves when the caller may work on so many bytes, which it does at once: now, or after all who came before. */
+  /**
+   * Resolves when the caller may work on so many bytes, which it does at once: now, or after all who came before. Who does
+   * not want to any more still has a turn, in which nothing is done.
+   */
   async next(bytes: number): Promise<void> {
     if (this.#waiting.length === 0 && this.#bytes < TURN_BYTES) return this.#begin(bytes);
     const { promise, resolve: begin } = Promise.withResolvers<void>();

@@ -30,7 +30,7 @@ export function withoutFloats(desc: DescMessage): DescMessage {
 function twinOf(desc: DescMessage, known: Map<DescMessage, DescMessage>): DescMessage {
   const seen = known.get(desc);
   if (seen !== undefined) return seen;
-  // A type that stands in itself has no list of floats at a greater depth than at the first.
+  // Where a type stands in itself, the inner one is read as it is: floatsIn takes numbers, too.
   known.set(desc, desc);
   const twins = new Map<DescField, DescField | undefined>();
   for (const field of desc.fields) {

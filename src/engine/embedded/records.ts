@@ -34,9 +34,10 @@ import { scanRange } from "./scan.ts";
 import type { SetLoader } from "./set/set-loader.ts";
 import type { DataRecord, SetRestorer } from "./set/set-restorer.ts";
 
-/** Metadata records read per turn while listing: of one page, with the one after it, and of all. */
-const PAGE_RECORDS_MAX = 1_001;
+/** Metadata records read per turn while listing. */
 const LIST_CHUNK_RECORDS = 1_000;
+/** When one page of fewer is wanted it is read alone, in pieces that stay in the cache. */
+const PAGE_RECORDS_MAX = 1_001;
 const PAGE_BYTES = 1024 * 1024;
 
 /** A vector with its metadata as it will be stored. */
@@ -106,14 +107,15 @@ export class Records {
     let header: Uint8Array | undefined;
     for (const { key, data, sparse } of vectors) {
       const dataKey = storeKeyText(VECTOR_KIND, namespace, key);
-      const sparseKey = storeKeyText(SPARSE_KIND, namespace, key);
       if (data) {
         // All data of an index has one dimension.
         header ??= vectorHeader(version, data.length);
         batch.put(family, dataKey, header, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
       } else if (replaces(key)) batch.delete(family, dataKey);
+      if (!this.#allowsSparse) continue;
+      const sparseKey = storeKeyText(SPARSE_KIND, namespace, key);
       if (sparse) batch.put(family, sparseKey, encodeSparse(version, sparse));
-      else if (this.#allowsSparse && replaces(key)) batch.delete(family, sparseKey);
+      else if (replaces(key)) batch.delete(family, sparseKey);
     }
     this.putMetadata(batch, vectors, at);
   }

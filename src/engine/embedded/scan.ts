@@ -8,7 +8,7 @@ export interface Range {
   /** Exclusive. */
   readonly to: Uint8Array;
   readonly snapshot?: Snapshot;
-  /** Records per chunk. Default: as many as fit. */
+  /** Records per chunk. Default: as many as fit, at most 100,000. */
   readonly limit?: number;
   /** Of the records of a chunk, about; above 1 MiB they do not stay in the cache. Default 4 MiB. */
   readonly maxBytes?: number;

@@ -82,7 +82,8 @@ export function* encodeChanges(header: ChangeHeader, { puts, deletes }: ChangedK
     }
     bytes[length] = put ? PUT : DELETE;
     bytes.writeUInt16LE(keyBytes, length + 1);
-    bytes.write(key, length + KEY_HEADER_BYTES);
+    const written = bytes.write(key, length + KEY_HEADER_BYTES);
+    if (written !== keyBytes) throw new RangeError(`No room for a key of ${keyBytes} bytes`);
     length += needed;
     inPart++;
   }
