@@ -101,6 +101,8 @@ export class GraphBuilder {
         failpoint("before-graph");
         await partition.buildGraph(TURN_VECTORS);
         if (!partition.wantsGraph) this.#waiting.delete(partition);
+        // A new set that took its place may be worn already: overwritten while its graph was built.
+        this.#rebuilder.notice(partition);
         this.#saver.notice(partition);
       } catch (error) {
         // A partition that was forgotten meanwhile is disposed of: its build ends with an error that means nothing.
