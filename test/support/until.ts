@@ -1,6 +1,12 @@
-import { setImmediate } from "node:timers/promises";
+import { setImmediate, setTimeout } from "node:timers/promises";
 
-/** Resolves once the condition holds, looking again in every turn of the event loop. */
+/** Looks in so many turns of the event loop, then once a millisecond: what is waited for may need the processor. */
+const EAGER_LOOKS = 50;
+
+/** Resolves once the condition holds. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await condition())) await setImmediate();
+  for (let looks = 0; !(await condition()); looks++) {
+    if (looks < EAGER_LOOKS) await setImmediate();
+    else await setTimeout(1);
+  }
 }
