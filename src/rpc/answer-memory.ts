@@ -20,8 +20,11 @@ export type TakeMemory = (bytes: number) => Promise<void> | undefined;
 
 /** Bounds the bytes of answers that their clients have not taken yet, of all calls together. */
 export interface AnswerMemory {
-  /** For a call whose body is not read yet. Throws MEMORY_FULL when too much waits to be sent already. */
-  open(method: DescMethod): Lease;
+  /**
+   * For a call whose body is not read yet, of a method or, without one, of another protocol. Throws MEMORY_FULL when too much
+   * waits to be sent already.
+   */
+  open(method?: DescMethod): Lease;
 }
 
 export function createAnswerMemory(maxBytes: number): AnswerMemory {
@@ -30,14 +33,14 @@ export function createAnswerMemory(maxBytes: number): AnswerMemory {
   const exports = createMemoryBudget({ what: "Exports", maxBytes: maxBytes * EXPORTS_SHARE });
   return {
     open(method) {
-      if (method.name === EXPORT) {
+      if (method?.name === EXPORT) {
         const lease = exports.open();
         lease.reserve(EXPORT_BYTES);
         return lease;
       }
       const lease = all.open();
       // What runs the server is always served.
-      if (kindOf(method) !== undefined) all.assertLeft();
+      if (method === undefined || kindOf(method) !== undefined) all.assertLeft();
       return lease;
     },
   };

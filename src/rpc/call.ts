@@ -18,9 +18,10 @@ type Stage = "request" | "handler";
 /** One call from its headers to its log line. */
 export interface Call {
   readonly requestId: string;
-  /** As in the request's path: `quiver.v1.VectorService/PutVectors`. */
+  /** As in the request's path, `quiver.v1.VectorService/PutVectors`, or that of a vendor's API, `s3vectors/PutVectors`. */
   readonly method: string;
-  readonly caller: Caller;
+  /** Nobody, until a signature over the whole request is checked. */
+  caller: Caller;
   /** Aborted when the server shuts down: calls that never end by themselves end then. */
   readonly shutdown: AbortSignal;
   /** The memory that the request's bytes take; given back when the call ends. */

@@ -65,9 +65,14 @@ export function toStatus(error: QuiverError): Status {
  */
 export function toConnectError(thrown: unknown, requestId: string): ConnectError {
   if (thrown instanceof ConnectError && isForClients(thrown)) return thrown;
-  if (thrown instanceof QuiverError) return fromQuiverError(thrown);
+  return fromQuiverError(toQuiverError(thrown, requestId));
+}
+
+/** The same for protocols in which no error is made for clients but QuiverErrors. */
+export function toQuiverError(thrown: unknown, requestId: string): QuiverError {
+  if (thrown instanceof QuiverError) return thrown;
   const message = `The server failed to serve this call; its log has the cause under request id "${requestId}"`;
-  return fromQuiverError(new QuiverError("INTERNAL", message, { metadata: { requestId }, cause: thrown }));
+  return new QuiverError("INTERNAL", message, { metadata: { requestId }, cause: thrown });
 }
 
 /**

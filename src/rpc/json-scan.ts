@@ -5,8 +5,8 @@ import { isNumberList } from "./wire-scan.ts";
 
 /** What the scan must know of a message type: by JSON name, the fields to look into and the lists of numbers. */
 interface Plan {
-  readonly nested: Map<string, Plan>;
-  readonly numbers: Set<string>;
+  readonly nested: Pick<ReadonlyMap<string, Plan>, "get">;
+  readonly numbers: ReadonlySet<string>;
 }
 
 interface Frame {
@@ -36,6 +36,12 @@ const CLOSE_OBJECT = 0x7d;
  */
 export function createJsonScan(desc: DescMessage): (text: Uint8Array, limits: ElementLimits) => void {
   const plan = planOf(desc, new Map());
+  return (text, limits) => scanElements(text, plan, new ElementCount(limits));
+}
+
+/** The same for JSON of which only the names of the lists of numbers are known, at whatever depth they stand. */
+export function createPlainJsonScan(numbers: ReadonlySet<string>): (text: Uint8Array, limits: ElementLimits) => void {
+  const plan: Plan = { nested: { get: () => plan }, numbers };
   return (text, limits) => scanElements(text, plan, new ElementCount(limits));
 }
 
@@ -143,14 +149,15 @@ function textOf(text: Uint8Array, start: number, end: number): string {
 function planOf(desc: DescMessage, known: Map<string, Plan>): Plan {
   const seen = known.get(desc.typeName);
   if (seen !== undefined) return seen;
-  const plan: Plan = { nested: new Map(), numbers: new Set() };
+  const [nested, numbers] = [new Map<string, Plan>(), new Set<string>()];
+  const plan: Plan = { nested, numbers };
   known.set(desc.typeName, plan);
   // Well-known types have a JSON form of their own; whatever they contain counts.
   if (desc.typeName.startsWith("google.protobuf.")) return plan;
   for (const field of desc.fields) {
     for (const name of [field.name, field.jsonName]) {
-      if (field.message !== undefined && field.fieldKind !== "map") plan.nested.set(name, planOf(field.message, known));
-      if (isNumberList(field)) plan.numbers.add(name);
+      if (field.message !== undefined && field.fieldKind !== "map") nested.set(name, planOf(field.message, known));
+      if (isNumberList(field)) numbers.add(name);
     }
   }
   return plan;

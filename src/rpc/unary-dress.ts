@@ -1,15 +1,12 @@
 import { isUtf8 } from "node:buffer";
-import type { ServerResponse } from "node:http";
 import { create, fromBinary, fromJsonString, type Message, toBinary, toJsonString } from "@bufbuild/protobuf";
-import { createAsyncIterable, type UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { trailerFlag, trailerSerialize } from "@connectrpc/connect/protocol-grpc-web";
-import { compressionGzip, universalResponseToNodeResponse } from "@connectrpc/connect-node";
+import { compressionGzip } from "@connectrpc/connect-node";
 import type { HttpRequest, HttpResponse } from "../node-http.ts";
-import { ANSWER_TIMES, countAnswer, type TakeMemory, WRITE_BYTES } from "./answer-memory.ts";
 import { ENVELOPE_HEADER_BYTES, envelope } from "./envelope.ts";
-import type { Lease } from "./memory-budget.ts";
 import { BINARY_OPTIONS, JSON_OPTIONS, type Route } from "./method-routes.ts";
 import { timeoutOf } from "./request-format.ts";
+import { type BodyMemory, sendBody } from "./send-body.ts";
 
 /** How a call without streams, its request and its answer are laid out. */
 export interface UnaryDress {
@@ -109,7 +106,7 @@ export async function sendAnswer(
   response: HttpResponse,
   { protocol, json, contentType }: UnaryDress,
   bytes: Uint8Array,
-  { lease, takeMemory }: { readonly lease: Lease; readonly takeMemory: TakeMemory },
+  memory: BodyMemory,
 ): Promise<void> {
   const headers: Record<string, string> = { "content-type": contentType };
   let body = bytes;
@@ -120,17 +117,7 @@ export async function sendAnswer(
   if (protocol === "connect") headers["content-length"] = `${body.length}`;
   const trailer = protocol === "grpc" ? GRPC_TRAILERS : undefined;
 
-  if (body.length > WRITE_BYTES) {
-    const pieces = countAnswer(createAsyncIterable([body]), lease, takeMemory);
-    const answer: UniversalServerResponse = { status: 200, header: new Headers(headers), body: pieces };
-    return universalResponseToNodeResponse(trailer ? { ...answer, trailer: new Headers(trailer) } : answer, response);
-  }
-  lease.take(ANSWER_TIMES * body.length);
-  const room = takeMemory(ANSWER_TIMES * body.length);
-  if (room !== undefined) await room;
-  (response as ServerResponse).writeHead(200, headers);
-  if (trailer !== undefined) response.addTrailers(trailer);
-  response.end(body);
+  return sendBody(response, { status: 200, headers, body, trailer }, memory);
 }
 
 /** Floats stand in what is unknown. */

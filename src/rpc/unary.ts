@@ -28,7 +28,7 @@ export interface ServeUnaryOptions extends CallLogs {
 }
 
 /** From here on a request is large. */
-const LARGE_BYTES = 64 * 1024;
+export const LARGE_BYTES = 64 * 1024;
 
 /**
  * Connect's pipeline takes several times as long as the rest of what a short call needs. So what is usual is done here,
@@ -86,7 +86,7 @@ async function* join(bytes: Uint8Array, rest?: AsyncIterable<Uint8Array>): Async
 }
 
 /** Ends what a call waits for when its deadline passes, its client leaves, or it may not go on. */
-class UnaryContext implements CallContext {
+export class UnaryContext implements CallContext {
   readonly values = createContextValues();
   #controller: AbortController | undefined;
   #reason: Error | undefined;
