@@ -36,6 +36,8 @@ export interface Config {
   readonly logLevel: LogLevel;
   /** File that keeps who did what; undefined: none does. */
   readonly auditLog: string | undefined;
+  /** The vector bucket of those whose clients know no buckets: Pinecone's indexes and Moorcheh's namespaces are its indexes. */
+  readonly defaultBucket: string;
   /** Region and account that stand in ARNs. */
   readonly region: string;
   readonly account: string;
@@ -195,6 +197,17 @@ export const OPTIONS: { readonly [Key in keyof Config]: Option<Config[Key]> } = 
     default: undefined,
     parse: nonEmpty,
     help: "File to which every call is appended: who, what, on what, outcome; none unless given",
+  },
+  defaultBucket: {
+    flag: "default-bucket",
+    environment: "QUIVER_DEFAULT_BUCKET",
+    default: "default",
+    parse: (text) => {
+      if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(text))
+        throw new Error('must be 1 to 63 of letters, digits, ".", "_" and "-", the first a letter or digit');
+      return text;
+    },
+    help: "Vector bucket of the indexes that clients of Pinecone and Moorcheh reach, which know no buckets",
   },
   region: {
     flag: "region",

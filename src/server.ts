@@ -1,6 +1,8 @@
 import { resolve } from "node:path";
 import { assertMayListen } from "./assert-may-listen.ts";
 import { openAuditLog } from "./audit-log.ts";
+import { createFacades } from "./compat/facades.ts";
+import { createCompatHandler } from "./compat/handler.ts";
 import type { Config } from "./config.ts";
 import { openCrashNotes } from "./engine/embedded/crash-notes.ts";
 import { openEmbeddedEngine } from "./engine/embedded/embedded-engine.ts";
@@ -52,6 +54,8 @@ const CLOSED_MS = 14_000;
 
 /** What tests change of how a server is put together. */
 export interface ServerParts {
+  /** The clock that signatures of requests are bound to. Default: that of the machine. */
+  now?(): number;
   readonly admission?: Partial<AdmissionLimits>;
 }
 
@@ -111,6 +115,15 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
     onLetIn: (connection) => port?.letIn(connection),
     ...parts,
   });
+  const answerCompat = createCompatHandler({
+    facades: createFacades(service, { defaultBucket: config.defaultBucket, now: parts.now ?? Date.now }),
+    calls: answerRpc.calls,
+    scheme: tls ? "https" : "http",
+    refuse,
+    takeMemory: (bytes) => memory.take(bytes),
+    log,
+    audit,
+  });
   const answerRoute = createRoutes({
     name: "Quiver",
     version: VERSION,
@@ -128,7 +141,8 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
         port: config.port,
         tls: tls?.material,
         limits: { maxConnections: config.maxConnections },
-        handler: (request, response) => answerRpc(request, response) || answerRoute(request, response),
+        handler: (request, response) =>
+          answerRpc(request, response) || answerCompat(request, response) || answerRoute(request, response),
         turnAway: answerRpc.turnAway,
         log,
       }).catch((error: NodeJS.ErrnoException) => {

@@ -10,7 +10,8 @@ const FLOORS: readonly (readonly string[])[] = [
   ["src/main.ts"],
   ["src/cli"],
   ["src/server.ts"],
-  ["src/rpc", "src/compat", "src/http"],
+  ["src/compat"],
+  ["src/rpc", "src/http"],
   ["src/service"],
   ["src/engine"],
   ["src/filter", "native", "gen"],
@@ -26,9 +27,20 @@ const FLOORS: readonly (readonly string[])[] = [
   ["src/errors.ts"],
 ];
 
+const APART = "facades do not know each other";
+
 /** Who else may not import what, by the start of the path or of the package's name. */
 const FORBIDDEN: readonly { from: RegExp; imports: RegExp; because: string }[] = [
-  { from: /^src\/(?!rpc\/)/, imports: /^(@connectrpc\/|@bufbuild\/|gen\/)/, because: "only src/rpc speaks protobuf" },
+  {
+    from: /^src\/(?!rpc\/|compat\/pinecone\/)/,
+    imports: /^(@connectrpc\/|@bufbuild\/|gen\/)/,
+    because: "only src/rpc and Pinecone's gRPC speak protobuf",
+  },
+  { from: /^src\/compat\//, imports: /^gen\/(?!pinecone\/)/, because: "the native API is for src/rpc" },
+  { from: /^src\/compat\/s3vectors\//, imports: /^src\/compat\/(pinecone|oss|moorcheh)\//, because: APART },
+  { from: /^src\/compat\/pinecone\//, imports: /^src\/compat\/(s3vectors|oss|moorcheh)\//, because: APART },
+  { from: /^src\/compat\/oss\//, imports: /^src\/compat\/(s3vectors|pinecone|moorcheh)\//, because: APART },
+  { from: /^src\/compat\/moorcheh\//, imports: /^src\/compat\/(s3vectors|pinecone|oss)\//, because: APART },
   {
     from: /^src\/(?!server\.ts|cli\/|engine\/)/,
     imports: /^src\/engine\/(?!engine\.ts)/,

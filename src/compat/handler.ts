@@ -1,0 +1,193 @@
+import { isUtf8 } from "node:buffer";
+import { QuiverError } from "../errors.ts";
+import type { HttpRequest, HttpResponse } from "../node-http.ts";
+import type { TakeMemory } from "../rpc/answer-memory.ts";
+import { type Call, type CallLogs, endCall } from "../rpc/call.ts";
+import { type CallPlan, type Calls, connectionOf, requestIdOf } from "../rpc/calls.ts";
+import { originOf } from "../rpc/client-address.ts";
+import { discardRest } from "../rpc/discard-rest.ts";
+import { toConnectError, toQuiverError, toRequestError } from "../rpc/error.ts";
+import { createPlainJsonScan } from "../rpc/json-scan.ts";
+import { gatherBody } from "../rpc/request-body.ts";
+import { DEFAULT_RPC_LIMITS } from "../rpc/rpc-limits.ts";
+import { sendBody } from "../rpc/send-body.ts";
+import { LARGE_BYTES, UnaryContext } from "../rpc/unary.ts";
+import { nobody } from "../service/access/callers.ts";
+import { workTurns } from "../work-turns.ts";
+import type { Facade, FacadeAnswer, Operation, Proof, RequestHead } from "./facade.ts";
+
+export interface CompatHandlerOptions extends CallLogs {
+  readonly facades: readonly Facade[];
+  /** What the native API's calls share with these. */
+  readonly calls: Calls;
+  /** Of the server itself. */
+  readonly scheme: "http" | "https";
+  /** Why a request is refused, whoever calls and whatever it asks for. Default: none is. */
+  refuse?(request: HttpRequest): QuiverError | undefined;
+  readonly takeMemory: TakeMemory;
+}
+
+/** Answers a request of a vendor's API; false means that it is none and that nothing has been done. */
+export type CompatHandler = (request: HttpRequest, response: HttpResponse) => boolean;
+
+/** Serves the APIs of other vendors, each to its own clients. */
+export function createCompatHandler(options: CompatHandlerOptions): CompatHandler {
+  const serve = createServe(options);
+  const scans = new Map(options.facades.map((facade) => [facade, createPlainJsonScan(facade.numberFields)]));
+
+  return (request, response) => {
+    const head = headOf(request, options.scheme);
+    for (const [facade, scan] of scans) {
+      const operation = facade.find(head);
+      if (operation === undefined) continue;
+      const [proof, stranger] = authenticate(facade, head);
+      const plan: CallPlan = {
+        requestId: head.requestId,
+        method: `${facade.name}/${operation.name}`,
+        kind: operation.kind,
+        endsWithCaller: false,
+        caller: nobody(head.origin),
+        refusal: () => options.refuse?.(request) ?? stranger,
+        openAnswer: (answers) => answers.open(),
+        refuseQuickly: () => false,
+        serve: (call) => serve({ facade, scan, head, operation, proof }, request, response, call),
+      };
+      options.calls.run(plan, request, response);
+      return true;
+    }
+    return false;
+  };
+}
+
+/** What is known of a request before its body. */
+interface Asked {
+  readonly facade: Facade;
+  readonly scan: ReturnType<typeof createPlainJsonScan>;
+  readonly head: RequestHead;
+  readonly operation: Operation;
+  readonly proof: Proof;
+}
+
+type Exchange = [asked: Asked, request: HttpRequest, response: HttpResponse, call: Call];
+
+function createServe({ takeMemory, ...logs }: CompatHandlerOptions): (...exchange: Exchange) => Promise<void> {
+  return async (...exchange) => {
+    const [{ facade, head, operation }, request, response, call] = exchange;
+    let answer: FacadeAnswer;
+    try {
+      answer = await answerOf(...exchange);
+      endCall(call, facade.name, logs);
+    } catch (thrown) {
+      const error =
+        call.stage === "request" && !(thrown instanceof QuiverError)
+          ? new QuiverError("CANCELLED", toRequestError(thrown).rawMessage, { cause: thrown })
+          : toQuiverError(thrown, call.requestId);
+      answer = facade.answerError(error, head, operation);
+      endCall(call, facade.name, logs, toConnectError(error, call.requestId));
+    }
+    // Over HTTP/1.1 a connection whose request was not read to its end is reset when it is closed, and the answer lost.
+    await discardRest(request);
+    await send(
+      head,
+      response,
+      { ...answer, headers: { ...facade.headers?.(head), ...answer.headers } },
+      {
+        lease: call.answer,
+        takeMemory,
+      },
+    );
+  };
+}
+
+async function answerOf(...[asked, request, response, call]: Exchange): Promise<FacadeAnswer> {
+  const { scan, head, operation, proof } = asked;
+  if (call.refusal !== undefined) throw call.refusal;
+  const context = new UnaryContext(call);
+  const stop = context.follow(request, response);
+  try {
+    const encoding = head.headers["content-encoding"] ?? "identity";
+    if (encoding !== "identity") throw malformed(`is compressed with ${JSON.stringify(encoding)}: send it as it is`);
+    const { bytes, isWhole } = await context.wait(gatherBody(request, operation.maxBytes, call.lease.reserve));
+    if (!isWhole) throw tooLarge(operation.maxBytes);
+    const isLarge = bytes.length >= LARGE_BYTES;
+    if (isLarge) await context.wait(workTurns.next(bytes.length));
+    const caller = proof(bytes);
+    call.caller = caller;
+    const body = operation.maxBytes === 0 ? undefined : parse(bytes, scan);
+    if (isLarge) await context.wait(workTurns.next(bytes.length));
+    call.stage = "handler";
+    return await context.wait(operation.serve({ head, caller, body, note: call.note }));
+  } finally {
+    stop();
+  }
+}
+
+function parse(bytes: Buffer, scan: Asked["scan"]): unknown {
+  if (bytes.length === 0) return undefined;
+  if (!isUtf8(bytes)) throw malformed("is not valid UTF-8");
+  scan(bytes, DEFAULT_RPC_LIMITS);
+  try {
+    return JSON.parse(bytes.toString());
+  } catch (cause) {
+    throw malformed("is not valid JSON", cause);
+  }
+}
+
+async function send(
+  { method }: RequestHead,
+  response: HttpResponse,
+  { status, headers, body }: FacadeAnswer,
+  memory: Parameters<typeof sendBody>[2],
+): Promise<void> {
+  const bytes = Buffer.from(body === undefined ? "" : JSON.stringify(body));
+  const isEmpty = status === 204 || body === undefined;
+  await sendBody(
+    response,
+    {
+      status,
+      headers: {
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...(status === 204 ? {} : { "content-length": `${bytes.length}` }),
+        ...headers,
+      },
+      body: isEmpty || method === "HEAD" ? Buffer.alloc(0) : bytes,
+    },
+    memory,
+  );
+}
+
+function authenticate(facade: Facade, head: RequestHead): [Proof, QuiverError | undefined] {
+  try {
+    return [facade.authenticate(head), undefined];
+  } catch (error) {
+    if (!(error instanceof QuiverError)) throw error;
+    return [() => nobody(head.origin), error];
+  }
+}
+
+function headOf(request: HttpRequest, scheme: string): RequestHead {
+  const { headers } = request;
+  const host = headers[":authority"] ?? headers.host ?? "";
+  // A client that takes this server for a proxy sends the whole URL.
+  const target = (request.url ?? "").replace(/^https?:\/\/[^/?]*/i, "");
+  const at = target.indexOf("?");
+  const path = at < 0 ? target : target.slice(0, at);
+  return {
+    method: request.method ?? "",
+    path: path === "" ? "/" : path,
+    query: at < 0 ? "" : target.slice(at + 1),
+    headers,
+    url: `${scheme}://${host}`,
+    origin: originOf(connectionOf(request)),
+    requestId: requestIdOf(headers),
+  };
+}
+
+function malformed(problem: string, cause?: unknown): QuiverError {
+  return new QuiverError("MALFORMED_REQUEST", `The request's body ${problem}`, { cause });
+}
+
+function tooLarge(max: number): QuiverError {
+  const message = `Request body is larger than the limit of ${max} bytes`;
+  return new QuiverError("REQUEST_TOO_LARGE", message, { metadata: { max: `${max}` } });
+}

@@ -1,0 +1,37 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
+
+const folder = resolve(import.meta.dirname, "../python");
+const python = join(folder, "venv/bin/python");
+
+/** For `test`: skips it where the vendors' Python clients are not installed; with CI set, it fails instead. */
+export const WITH_PYTHON = {
+  skip:
+    existsSync(python) || process.env.CI !== undefined
+      ? false
+      : "the vendors' Python clients are not installed: scripts/python-clients does that",
+};
+
+/** Runs a script of this folder's `python` with arguments, and resolves to the JSON that it prints last. */
+export async function runPython(
+  script: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<unknown> {
+  const child = spawn(python, [join(folder, script), ...args], {
+    env: { ...process.env, NO_PROXY: "*", PYTHONDONTWRITEBYTECODE: "1", ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let [output, complaints] = ["", ""];
+  child.stdout.setEncoding("utf8").on("data", (text) => {
+    output += text;
+  });
+  child.stderr.setEncoding("utf8").on("data", (text) => {
+    complaints += text;
+  });
+  const code = await new Promise((done, fail) => child.once("close", done).once("error", fail));
+  assert.equal(code, 0, `${script} ended with ${code}: ${complaints.slice(-4_000)}`);
+  return JSON.parse(output.trimEnd().split("\n").at(-1) ?? "");
+}
