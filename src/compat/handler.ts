@@ -5,12 +5,11 @@ import type { TakeMemory } from "../rpc/answer-memory.ts";
 import { type Call, type CallLogs, endCall } from "../rpc/call.ts";
 import { type CallPlan, type Calls, connectionOf, requestIdOf } from "../rpc/calls.ts";
 import { originOf } from "../rpc/client-address.ts";
-import { discardRest } from "../rpc/discard-rest.ts";
 import { toConnectError, toQuiverError, toRequestError } from "../rpc/error.ts";
 import { createPlainJsonScan } from "../rpc/json-scan.ts";
 import { gatherBody } from "../rpc/request-body.ts";
 import { DEFAULT_RPC_LIMITS } from "../rpc/rpc-limits.ts";
-import { sendBody } from "../rpc/send-body.ts";
+import { type BodyMemory, sendBody } from "../rpc/send-body.ts";
 import { LARGE_BYTES, UnaryContext } from "../rpc/unary.ts";
 import { nobody } from "../service/access/callers.ts";
 import { workTurns } from "../work-turns.ts";
@@ -85,17 +84,8 @@ function createServe({ takeMemory, ...logs }: CompatHandlerOptions): (...exchang
       answer = facade.answerError(error, head, operation);
       endCall(call, facade.name, logs, toConnectError(error, call.requestId));
     }
-    // Over HTTP/1.1 a connection whose request was not read to its end is reset when it is closed, and the answer lost.
-    await discardRest(request);
-    await send(
-      head,
-      response,
-      { ...answer, headers: { ...facade.headers?.(head), ...answer.headers } },
-      {
-        lease: call.answer,
-        takeMemory,
-      },
-    );
+    const headers = { ...facade.headers?.(head), ...answer.headers };
+    await send(request, response, { ...answer, headers }, { lease: call.answer, takeMemory });
   };
 }
 
@@ -134,26 +124,18 @@ function parse(bytes: Buffer, scan: Asked["scan"]): unknown {
 }
 
 async function send(
-  { method }: RequestHead,
+  request: HttpRequest,
   response: HttpResponse,
   { status, headers, body }: FacadeAnswer,
-  memory: Parameters<typeof sendBody>[2],
+  memory: BodyMemory,
 ): Promise<void> {
   const bytes = Buffer.from(body === undefined ? "" : JSON.stringify(body));
-  const isEmpty = status === 204 || body === undefined;
-  await sendBody(
-    response,
-    {
-      status,
-      headers: {
-        ...(body === undefined ? {} : { "content-type": "application/json" }),
-        ...(status === 204 ? {} : { "content-length": `${bytes.length}` }),
-        ...headers,
-      },
-      body: isEmpty || method === "HEAD" ? Buffer.alloc(0) : bytes,
-    },
-    memory,
-  );
+  const type: Record<string, string> = body === undefined ? {} : { "content-type": "application/json" };
+  // RFC 9110, 8.6: 204 has none.
+  const length: Record<string, string> = status === 204 ? {} : { "content-length": `${bytes.length}` };
+  const isSilent = status === 204 || request.method === "HEAD";
+  const answer = { status, headers: { ...type, ...length, ...headers }, body: isSilent ? Buffer.alloc(0) : bytes };
+  await sendBody(request, response, answer, memory);
 }
 
 function authenticate(facade: Facade, head: RequestHead): [Proof, QuiverError | undefined] {

@@ -1,8 +1,9 @@
 import type { ServerResponse } from "node:http";
 import { createAsyncIterable, type UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { universalResponseToNodeResponse } from "@connectrpc/connect-node";
-import type { HttpResponse } from "../node-http.ts";
+import type { HttpRequest, HttpResponse } from "../node-http.ts";
 import { ANSWER_TIMES, countAnswer, type TakeMemory, WRITE_BYTES } from "./answer-memory.ts";
+import { discardRest } from "./discard-rest.ts";
 import type { Lease } from "./memory-budget.ts";
 
 /** An answer that is whole. */
@@ -19,8 +20,9 @@ export interface BodyMemory {
   readonly takeMemory: TakeMemory;
 }
 
-/** Resolves when the answer is handed over to be sent. */
+/** Resolves when the answer is handed over to be sent, of which the end waits for what is left of the request. */
 export async function sendBody(
+  request: HttpRequest,
   response: HttpResponse,
   { status, headers, body, trailer }: WholeAnswer,
   { lease, takeMemory }: BodyMemory,
@@ -35,5 +37,11 @@ export async function sendBody(
   if (room !== undefined) await room;
   (response as ServerResponse).writeHead(status, headers);
   if (trailer !== undefined) response.addTrailers(trailer);
-  response.end(body);
+  if (request.complete) {
+    response.end(body);
+    return;
+  }
+  (response as ServerResponse).write(body);
+  await discardRest(request);
+  response.end();
 }

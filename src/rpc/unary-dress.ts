@@ -117,7 +117,7 @@ export async function sendAnswer(
   if (protocol === "connect") headers["content-length"] = `${body.length}`;
   const trailer = protocol === "grpc" ? GRPC_TRAILERS : undefined;
 
-  return sendBody(response, { status: 200, headers, body, trailer }, memory);
+  return sendBody(request, response, { status: 200, headers, body, trailer }, memory);
 }
 
 /** Floats stand in what is unknown. */
