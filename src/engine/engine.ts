@@ -508,6 +508,8 @@ export interface Engine {
   getIndex(ref: IndexRef): Promise<Index>;
   listIndexes(bucket: string, options: PageOptions): Promise<Page<Index>>;
   deleteIndex(ref: IndexRef): Promise<void>;
+  /** How many vectors each index of the bucket holds, by its name; none where they cannot be read. */
+  vectorCounts(bucket: string): Promise<ReadonlyMap<string, number>>;
   indexStats(ref: IndexRef): Promise<IndexStats>;
   /** The state of every index, for health checks; does not wait. */
   indexStates(): readonly (IndexRef & { readonly state: IndexState })[];

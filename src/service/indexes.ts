@@ -86,6 +86,16 @@ export class Indexes {
     return listPage(["indexes", bucket], request, onlyAllowed(read, nameOf, isAllowed), nameOf);
   }
 
+  /** How many vectors the indexes of a bucket hold, by name; of those whose statistics the caller may see. */
+  async vectorCounts(caller: Caller, reference: BucketReference): Promise<ReadonlyMap<string, number>> {
+    const bucket = await admitBucket(this.#context, { caller, action: "ListIndexes" }, reference);
+    const shown = new Map<string, number>();
+    for (const [index, count] of await this.#engine.vectorCounts(bucket)) {
+      if (await this.#context.authorizer.may(caller, "GetIndexStats", { bucket, index })) shown.set(index, count);
+    }
+    return shown;
+  }
+
   async update(caller: Caller, request: UpdateIndexRequest): Promise<IndexWithArn> {
     const ref = await admitIndex(this.#context, { caller, action: "UpdateIndex" }, request);
     const { deletionProtection } = request;

@@ -43,6 +43,22 @@ export function engineSuite(name: string, open: OpenEngine): void {
     await rejectsWith("BUCKET_NOT_FOUND", engine.getBucket("a"));
   });
 
+  test(`${name}: the vectors of a bucket are counted by index, also right after a restart`, async (t) => {
+    const under = await open(t);
+    await rejectsWith("BUCKET_NOT_FOUND", under.engine.vectorCounts("b"));
+    for (const bucket of ["a", "b"]) await createBucket(under.engine, bucket);
+    for (const i of ["x", "y"]) await under.engine.createIndex(index("b", i, { dimension: 2 }));
+    await under.engine.putVectors(partition("b", "x"), [vector("k", [1, 1]), vector("l", [1, 2])]);
+    await under.engine.putVectors({ ...partition("b", "x"), namespace: "n" }, [vector("k", [1, 1])]);
+    await under.engine.putVectors(partition("b", "x"), [vector("k", [2, 1])]);
+    assert.deepEqual(Object.fromEntries(await under.engine.vectorCounts("b")), { x: 3, y: 0 });
+    await under.restart();
+    assert.deepEqual(Object.fromEntries(await under.engine.vectorCounts("b")), { x: 3, y: 0 });
+    await under.engine.deleteIndex({ bucket: "b", index: "x" });
+    assert.deepEqual(Object.fromEntries(await under.engine.vectorCounts("b")), { y: 0 });
+    assert.deepEqual(Object.fromEntries(await under.engine.vectorCounts("a")), {});
+  });
+
   test(`${name}: a protected index is not deleted`, async (t) => {
     const { engine } = await open(t);
     await createBucket(engine, "b");

@@ -12,7 +12,7 @@ import type {
 import { QuiverError, type Reason } from "../../src/errors.ts";
 import { FinishedJobs } from "../../src/service/jobs/finished-jobs.ts";
 import { Job } from "../../src/service/jobs/job.ts";
-import { Jobs, type JobsOptions } from "../../src/service/jobs/jobs.ts";
+import { Jobs, type JobsOptions, type StartUploadRequest } from "../../src/service/jobs/jobs.ts";
 import { LIMITS } from "../../src/service/limits.ts";
 import { Rates } from "../../src/service/rates.ts";
 import { EVERYBODY, openAuthorizer } from "../support/everybody.ts";
@@ -27,6 +27,44 @@ test("an upload for which there is no room is refused before a job starts", asyn
   await assert.rejects(start(jobs, 2), (error) => error === engine.room);
   assert.deepEqual((await list(jobs)).length, 0);
   assert.deepEqual(engine.records.size, 0);
+});
+
+test("an upload may be refused for what its bucket holds, where only new keys count", async () => {
+  const engine = new FakeEngine();
+  const jobs = await openJobs(engine);
+  engine.storedElsewhere = 7;
+  const max = { bucketVectorsMax: 10 };
+  await assert.rejects(start(jobs, 4, "n", [], max), (error) => {
+    assert.equal((error as QuiverError).reason, "ITEM_LIMIT");
+    assert.deepEqual((error as QuiverError).metadata, {
+      current: "7",
+      max: "10",
+      requested_new: "4",
+      unit: "vectors",
+    });
+    return true;
+  });
+  assert.equal((await list(jobs)).length, 0);
+  engine.present = new Set(["k3"]);
+  assert.equal((await finished(jobs, (await start(jobs, 4, "n", [], max)).jobId)).successful, 4);
+  engine.present = new Set(["k0", "k1"]);
+  // More than fit by now; but nothing is new.
+  await finished(jobs, (await start(jobs, 2, "n", [], max)).jobId);
+  // Of three vectors two are refused: the third is to be counted.
+  await rejectsWith("ITEM_LIMIT", start(jobs, 3, "n", [0, 1], max));
+});
+
+test("uploads that start together do not pass the limit of their bucket, whichever of them are done", async () => {
+  const engine = new FakeEngine();
+  const jobs = await openJobs(engine);
+  engine.close();
+  const starts = await Promise.allSettled(
+    Array.from({ length: 9 }, (_, i) => start(jobs, 3, `n${i}`, [], { bucketVectorsMax: 10 })),
+  );
+  assert.equal(starts.filter(({ status }) => status === "fulfilled").length, 3);
+  engine.open();
+  await until(async () => (await list(jobs)).every(({ state }) => state === "completed"));
+  assert.equal(engine.stored, 9);
 });
 
 test("a job that finds no room in the middle fails and says so", async () => {
@@ -272,6 +310,9 @@ class FakeEngine {
   /** Jobs by namespace, as they were written. */
   readonly order = new Map<string, string[]>();
   stored = 0;
+  storedElsewhere = 0;
+  /** Keys that reads find. */
+  present: ReadonlySet<string> = new Set();
   putting = 0;
   puttingMost = 0;
   room: QuiverError | undefined;
@@ -311,6 +352,17 @@ class FakeEngine {
 
   async assertRoom(): Promise<void> {
     if (this.room) throw this.room;
+  }
+
+  async vectorCounts(): Promise<ReadonlyMap<string, number>> {
+    return new Map([
+      ["i", this.stored],
+      ["other", this.storedElsewhere],
+    ]);
+  }
+
+  async getVectors(_partition: PartitionRef, keys: readonly string[]) {
+    return { vectors: keys.filter((key) => this.present.has(key)).map((key) => ({ key, version: 1 })), lsn: 1 };
   }
 
   async putVectors({ namespace }: PartitionRef, vectors: readonly VectorInput[], { job }: PutOptions) {
@@ -367,14 +419,20 @@ async function openJobs(
 }
 
 /** Uploads so many vectors; those at the positions `refused` have the wrong dimension. */
-function start(jobs: Jobs, count: number, namespace = "n", refused: readonly number[] = []): Promise<JobRecord> {
+function start(
+  jobs: Jobs,
+  count: number,
+  namespace = "n",
+  refused: readonly number[] = [],
+  limits: Pick<StartUploadRequest, "bucketVectorsMax"> = {},
+): Promise<JobRecord> {
   const vectors = Array.from({ length: count }, (_, i) => ({
     key: `k${i}`,
     data: new Float32Array(refused.includes(i) ? 2 : 1),
     metadata: {},
   }));
   const target = { vectorBucketName: "b", indexName: "i", indexArn: "", namespace };
-  return jobs.start(EVERYBODY, { ...target, vectors, onDuplicate: "error", idempotencyKey: "" });
+  return jobs.start(EVERYBODY, { ...target, ...limits, vectors, onDuplicate: "error", idempotencyKey: "" });
 }
 
 async function list(jobs: Jobs): Promise<readonly JobRecord[]> {

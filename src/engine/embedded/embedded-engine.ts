@@ -328,6 +328,12 @@ class EmbeddedEngine implements Engine {
     return page(this.#bucket(bucket).indexes, options, ({ config }) => config);
   }
 
+  async vectorCounts(bucket: string): Promise<ReadonlyMap<string, number>> {
+    const { indexes, usage } = this.#bucket(bucket);
+    await usage.loaded();
+    return new Map([...indexes].map(([name, index]) => [name, index.usage.vectors]));
+  }
+
   deleteIndex(ref: IndexRef): Promise<void> {
     return this.#turns.run(async () => {
       const { indexes } = this.#bucket(ref.bucket);

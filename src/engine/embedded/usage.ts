@@ -110,8 +110,13 @@ export class Usage {
   /** Resolves once all that stands under a limit here is counted; await it before the first `reserve` of a write. */
   async counted(): Promise<void> {
     const { vectors, bytes } = this.#limits;
-    if (vectors > 0 || bytes > 0) await Promise.all(this.#counting);
+    if (vectors > 0 || bytes > 0) await this.loaded();
     await this.#parent?.counted();
+  }
+
+  /** Resolves once all that is stored here is counted, whether or not there is a limit. */
+  async loaded(): Promise<void> {
+    await Promise.all(this.#counting);
   }
 
   /** Takes all that is counted here off the parents: this is deleted. Writes under way count no more. */

@@ -1,5 +1,5 @@
 import { setTimeout } from "node:timers/promises";
-import type { Engine, JobRecord } from "../../engine/engine.ts";
+import type { Engine, JobRecord, PartitionRef } from "../../engine/engine.ts";
 import { QuiverError, type Reason } from "../../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { type Job, toQuiverError, toStoredError } from "./job.ts";
@@ -100,7 +100,7 @@ async function storePart(job: Job, part: readonly JobVector[], engine: Engine): 
 async function partByVersion({ record }: Job, part: readonly JobVector[], engine: Engine) {
   const keys = part.filter(({ vector }) => vector.ifVersion !== undefined).map(({ vector }) => vector.key);
   if (keys.length === 0) return { due: part, refused: [] };
-  const versions = await versionsOf(record, keys, engine);
+  const versions = await versionsOf(record.partition, keys, engine);
   const isDue = ({ vector: { key, ifVersion } }: JobVector) =>
     ifVersion === undefined || ifVersion === (versions.get(key) ?? 0);
   const refused = part
@@ -112,7 +112,8 @@ async function partByVersion({ record }: Job, part: readonly JobVector[], engine
   return { due: part.filter(isDue), refused };
 }
 
-async function versionsOf({ partition }: JobRecord, keys: readonly string[], engine: Engine) {
+/** The versions of those of the keys that are there; none in a namespace that is not. */
+export async function versionsOf(partition: PartitionRef, keys: readonly string[], engine: Engine) {
   try {
     const { vectors } = await engine.getVectors(partition, keys, { data: false, metadata: false });
     return new Map(vectors.map(({ key, version }) => [key, version]));

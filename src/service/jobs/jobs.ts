@@ -1,6 +1,7 @@
 import { setTimeout } from "node:timers/promises";
 import type { Engine, JobRecord, JobState, Page, PageOptions, PartitionRef, VectorInput } from "../../engine/engine.ts";
 import { invalidField, QuiverError, quote, shuttingDown } from "../../errors.ts";
+import { OneAtATime } from "../../one-at-a-time.ts";
 import type { Caller } from "../access/caller.ts";
 import { onlyAllowed } from "../access/only-allowed.ts";
 import { admitServer, type ServiceContext } from "../context.ts";
@@ -10,6 +11,7 @@ import { listPage, type PageRequest, type PageResult } from "../listing.ts";
 import { type IndexReference, resolveIndex } from "../names.ts";
 import { admitPartition, type PartitionReference } from "../partitions.ts";
 import { assertDuplicatesAllowed, type OnDuplicateKey } from "../vector-input.ts";
+import { assertBucketRoom } from "./bucket-room.ts";
 import { FinishedJobs } from "./finished-jobs.ts";
 import { Job, toStoredError } from "./job.ts";
 import { JobIds } from "./job-ids.ts";
@@ -22,6 +24,8 @@ export interface StartUploadRequest extends PartitionReference {
   readonly onDuplicate: OnDuplicateKey;
   /** "": none. */
   readonly idempotencyKey: string;
+  /** Refuses vectors that the bucket would hold beyond so many, with those that unfinished jobs have to store. Default: none. */
+  readonly bucketVectorsMax?: number;
 }
 
 /** Without an index: the jobs of all. */
@@ -51,6 +55,7 @@ export class Jobs {
   readonly #finished = new FinishedJobs();
   readonly #unfinished = { jobs: 0, bytes: 0 };
   #watches = 0;
+  readonly #limited = new OneAtATime();
   readonly #closing = new AbortController();
 
   constructor(options: JobsOptions) {
@@ -90,7 +95,11 @@ export class Jobs {
     const partition = await admitPartition(this.#context, { caller, action: "PutVectors" }, request);
     const { vectors, onDuplicate, idempotencyKey } = request;
     const idempotency = idempotencyOf(caller, idempotencyKey, ["upload", partition, onDuplicate, vectors]);
-    const start = () => this.#start(partition, request, idempotency);
+    const start = () => {
+      const begin = () => this.#start(partition, request, idempotency);
+      // Two at once could pass the limit together.
+      return request.bucketVectorsMax === undefined ? begin() : this.#limited.run(begin);
+    };
     if (!idempotency) return (await start()).shown;
 
     const { key, fingerprint } = idempotency;
@@ -178,7 +187,7 @@ export class Jobs {
 
   async #start(
     partition: PartitionRef,
-    { vectors, onDuplicate }: StartUploadRequest,
+    { vectors, onDuplicate, bucketVectorsMax }: StartUploadRequest,
     idempotency: JobRecord["idempotency"],
   ): Promise<Job> {
     const index = await this.#engine.getIndex(partition);
@@ -186,6 +195,10 @@ export class Jobs {
     assertDuplicatesAllowed(vectors, onDuplicate);
     const { accepted, parts, ...counts } = await takeUpload(vectors, index);
     await this.#engine.assertRoom(partition, accepted);
+    if (bucketVectorsMax !== undefined) {
+      const promised = this.#promisedTo(partition.bucket);
+      await assertBucketRoom(this.#engine, partition, accepted, { max: bucketVectorsMax, promised });
+    }
     const bytes = parts.reduce((sum, part) => sum + part.length, 0);
     if (this.#closing.signal.aborted) throw shuttingDown();
     this.#assertCapacity(bytes);
@@ -252,6 +265,16 @@ export class Jobs {
   #count(jobs: number, bytes: number): void {
     this.#unfinished.jobs += jobs;
     this.#unfinished.bytes += bytes;
+  }
+
+  /** How many vectors unfinished jobs still have to store in a bucket, were each of them new. */
+  #promisedTo(bucket: string): number {
+    let promised = 0;
+    for (const { isFinal, record } of this.#jobs.values()) {
+      if (isFinal || record.partition.bucket !== bucket) continue;
+      promised += record.total - record.successful - record.failed;
+    }
+    return promised;
   }
 
   #assertCapacity(bytes: number): void {
