@@ -38,6 +38,8 @@ export interface Config {
   readonly auditLog: string | undefined;
   /** The vector bucket of those whose clients know no buckets: Pinecone's indexes and Moorcheh's namespaces are its indexes. */
   readonly defaultBucket: string;
+  /** Vectors that the default bucket may hold for an upload of Moorcheh's on-prem clients to start; 0 is no limit. */
+  readonly moorchehMaxItems: number;
   /** Region and account that stand in ARNs. */
   readonly region: string;
   readonly account: string;
@@ -209,6 +211,11 @@ export const OPTIONS: { readonly [Key in keyof Config]: Option<Config[Key]> } = 
     },
     help: "Vector bucket of the indexes that clients of Pinecone and Moorcheh reach, which know no buckets",
   },
+  moorchehMaxItems: limit(
+    "moorcheh-max-items",
+    "Vectors in the default bucket beyond which Moorcheh's on-prem clients may upload no new ones",
+    100_000,
+  ),
   region: {
     flag: "region",
     environment: "QUIVER_REGION",
@@ -246,11 +253,11 @@ export const OPTIONS: { readonly [Key in keyof Config]: Option<Config[Key]> } = 
 };
 
 /** An option that limits a number; its variable is named after its flag. */
-function limit(flag: string, help: string): Option<number> {
+function limit(flag: string, help: string, preset = 0): Option<number> {
   return {
     flag,
     environment: `QUIVER_${flag.toUpperCase().replaceAll("-", "_")}`,
-    default: 0,
+    default: preset,
     parse: (text) => {
       if (!/^\d{1,15}$/.test(text)) throw new Error("must be a whole number of at most 15 digits, 0 for no limit");
       return Number(text);

@@ -116,7 +116,11 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
     ...parts,
   });
   const answerCompat = createCompatHandler({
-    facades: createFacades(service, { defaultBucket: config.defaultBucket, now: parts.now ?? Date.now }),
+    facades: createFacades(service, {
+      defaultBucket: config.defaultBucket,
+      moorchehMaxItems: config.moorchehMaxItems,
+      now: parts.now ?? Date.now,
+    }),
     calls: answerRpc.calls,
     scheme: tls ? "https" : "http",
     refuse,

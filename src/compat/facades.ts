@@ -1,14 +1,17 @@
 import type { Service } from "../service/service.ts";
 import type { Facade } from "./facade.ts";
+import { createMoorchehCloudFacade, createMoorchehOnPremFacade } from "./moorcheh/facade.ts";
 
 export interface FacadesOptions {
   /** Where indexes live of APIs that know no buckets. */
   readonly defaultBucket: string;
+  /** How many vectors the default bucket may hold for Moorcheh's on-prem clients; 0: as many as fit. */
+  readonly moorchehMaxItems: number;
   /** Milliseconds since the epoch; signatures are bound to it. */
   now(): number;
 }
 
 /** Every API of another vendor that this server speaks. */
-export function createFacades(_service: Service, _options: FacadesOptions): readonly Facade[] {
-  return [];
+export function createFacades(service: Service, options: FacadesOptions): readonly Facade[] {
+  return [createMoorchehCloudFacade(service, options), createMoorchehOnPremFacade(service, options)];
 }

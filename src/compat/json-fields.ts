@@ -23,6 +23,11 @@ export class JsonFields {
     return Object.keys(this.#members);
   }
 
+  /** Of whatever type; null is told from what is absent. */
+  value(name: string): unknown {
+    return this.has(name) ? this.#members[name] : undefined;
+  }
+
   string(name: string): string | undefined {
     return this.#typed(name, "a string", (value) => typeof value === "string");
   }
