@@ -21,7 +21,7 @@ interface Search {
 export async function search(context: MoorchehContext, request: FacadeRequest): Promise<FacadeAnswer> {
   const startedAt = performance.now();
   const asked = readSearch(context, new JsonFields(request.body));
-  request.note(asked.namespaces.map((namespace) => `${context.bucket}/${namespace}`).join(" "));
+  request.note(context.bucket);
   const results = [];
   // One after the other: a search holds one place among the calls, however many namespaces it names.
   for (const namespace of asked.namespaces) {
