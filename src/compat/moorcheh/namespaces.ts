@@ -1,8 +1,9 @@
 import { createHash, randomBytes } from "node:crypto";
 import { invalidField, QuiverError, quote } from "../../errors.ts";
 import type { Caller } from "../../service/access/caller.ts";
-import type { CreateIndexRequest, IndexWithArn } from "../../service/indexes.ts";
+import type { IndexWithArn } from "../../service/indexes.ts";
 import { LIMITS } from "../../service/limits.ts";
+import { createInBucket } from "../default-bucket.ts";
 import type { FacadeAnswer, FacadeRequest } from "../facade.ts";
 import { JsonFields } from "../json-fields.ts";
 import { bucketOf, indexOf, type MoorchehContext } from "./context.ts";
@@ -13,20 +14,23 @@ import { noText } from "./text.ts";
 
 /** Creates a namespace: an index that measures the cosine distance. */
 export async function createNamespace(context: MoorchehContext, request: FacadeRequest): Promise<FacadeAnswer> {
+  const { service } = context;
   const { name, dimension } = readNamespace(new JsonFields(request.body));
   request.note(`${context.bucket}/${name}`);
   try {
-    await createIndex(context, request.caller, {
-      ...bucketOf(context),
-      indexName: name,
-      dimension,
-      distanceMetric: "cosine",
-      nonFilterableMetadataKeys: [],
-      m: 0,
-      efConstruction: 0,
-      deletionProtection: false,
-      tags: {},
-    });
+    await createInBucket(service, request.caller, context.bucket, () =>
+      service.indexes.create(request.caller, {
+        ...bucketOf(context),
+        indexName: name,
+        dimension,
+        distanceMetric: "cosine",
+        nonFilterableMetadataKeys: [],
+        m: 0,
+        efConstruction: 0,
+        deletionProtection: false,
+        tags: {},
+      }),
+    );
   } catch (error) {
     if (!(error instanceof QuiverError) || error.reason !== "INDEX_EXISTS") throw error;
     throw new QuiverError("INDEX_EXISTS", `Namespace '${name}' already exists.`, { cause: error });
@@ -103,19 +107,6 @@ function readNamespace(body: JsonFields) {
     throw invalidField("vector_dimension", `Must be 1 to ${LIMITS.dimensionMax}, got ${dimension}`);
   }
   return { name, dimension };
-}
-
-/** Makes the bucket first when it is not there; somebody else may do so at the same time. */
-async function createIndex({ service, bucket }: MoorchehContext, caller: Caller, request: CreateIndexRequest) {
-  try {
-    return await service.indexes.create(caller, request);
-  } catch (error) {
-    if (!(error instanceof QuiverError) || error.reason !== "BUCKET_NOT_FOUND") throw error;
-  }
-  await service.buckets.create(caller, { vectorBucketName: bucket, tags: {} }).catch((error: unknown) => {
-    if (!(error instanceof QuiverError) || error.reason !== "BUCKET_EXISTS") throw error;
-  });
-  return service.indexes.create(caller, request);
 }
 
 async function allIndexes(context: MoorchehContext, caller: Caller): Promise<IndexWithArn[]> {
