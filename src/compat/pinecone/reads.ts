@@ -1,0 +1,95 @@
+import type { Vector } from "../../engine/engine.ts";
+import { invalidField } from "../../errors.ts";
+import type { PageResult } from "../../service/listing.ts";
+import type { Service } from "../../service/service.ts";
+import { JsonFields } from "../json-fields.ts";
+import { fromVector, toFilter, toIds, toLimit, toPartition, USAGE } from "./convert.ts";
+import type { DataPlane } from "./data-plane.ts";
+import type { DataPlaneOptions } from "./data-plane-call.ts";
+import { PINECONE_LIMITS } from "./limits.ts";
+
+/** Fetch and list. */
+export function createReadOperations(
+  service: Service,
+  options: DataPlaneOptions,
+): Pick<DataPlane, "fetch" | "fetchByMetadata" | "list"> {
+  return {
+    async fetch(call) {
+      const fields = new JsonFields(call.body);
+      const namespace = fields.string("namespace") ?? "";
+      const keys = toIds(fields);
+      if (keys === undefined) throw invalidField("ids", "Must be at least 1 id");
+      const projection = { data: true, metadata: true };
+      const request = { ...toPartition(options, call, namespace), keys, projection };
+      const { vectors, lsn } = await service.vectors.get(call.caller, request);
+      call.noteLsn?.(lsn);
+      return { vectors: byId(vectors), namespace, usage: USAGE };
+    },
+
+    async fetchByMetadata(call) {
+      const fields = new JsonFields(call.body);
+      const namespace = fields.string("namespace") ?? "";
+      const list = { filter: toFilter(fields), prefix: "", projection: { data: true, metadata: true } };
+      const paging = { limit: toLimit(fields, PINECONE_LIMITS.fetchByMetadataMax), token: tokenOf(fields) };
+      const partition = { ...toPartition(options, call, namespace), ...WHOLE };
+      const page = await gather(paging, ({ maxResults, nextToken }) =>
+        service.vectors.list(call.caller, { ...partition, ...list, maxResults, nextToken }),
+      );
+      return { vectors: byId(page.items), namespace, usage: USAGE, ...pagination(page) };
+    },
+
+    async list(call) {
+      const fields = new JsonFields(call.body);
+      const namespace = fields.string("namespace") ?? "";
+      const projection = { data: false, metadata: false };
+      const list = { filter: undefined, prefix: fields.string("prefix") ?? "", projection };
+      const paging = { limit: toLimit(fields, PINECONE_LIMITS.listMax), token: tokenOf(fields) };
+      const partition = { ...toPartition(options, call, namespace), ...WHOLE };
+      const page = await gather(paging, ({ maxResults, nextToken }) =>
+        service.vectors.list(call.caller, { ...partition, ...list, maxResults, nextToken }),
+      );
+      return { vectors: page.items.map(({ key }) => ({ id: key })), namespace, usage: USAGE, ...pagination(page) };
+    },
+  };
+}
+
+const WHOLE = { segmentCount: 0, segmentIndex: 0 };
+
+/** Where to go on; absent on the last page. */
+export function pagination({ nextToken }: { readonly nextToken: string }) {
+  return nextToken === "" ? {} : { pagination: { next: nextToken } };
+}
+
+/** "": the first page. */
+export function tokenOf(fields: JsonFields): string {
+  return fields.string("paginationToken") ?? "";
+}
+
+interface Paging {
+  readonly limit: number;
+  readonly token: string;
+}
+
+/** Pages that are read for one answer, each of at most 1 MiB. */
+const PAGES_MAX = 10;
+
+/** A page of `limit` items from shorter ones; it is shorter itself where they are too many. */
+async function gather<Item>(
+  { limit, token }: Paging,
+  read: (page: { maxResults: number; nextToken: string }) => Promise<PageResult<Item>>,
+): Promise<PageResult<Item>> {
+  const items: Item[] = [];
+  let nextToken = token;
+  for (let pages = 0; pages < PAGES_MAX; pages++) {
+    const maxResults = Math.min(limit - items.length, PINECONE_LIMITS.listMax);
+    const page = await read({ maxResults, nextToken });
+    items.push(...page.items);
+    nextToken = page.nextToken;
+    if (nextToken === "" || items.length === limit) break;
+  }
+  return { items, nextToken };
+}
+
+function byId(vectors: readonly Vector[]) {
+  return Object.fromEntries(vectors.map((vector) => [vector.key, fromVector(vector)]));
+}

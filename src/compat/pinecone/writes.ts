@@ -1,0 +1,91 @@
+import { invalidField, QuiverError } from "../../errors.ts";
+import type { Caller } from "../../service/access/caller.ts";
+import type { PartitionReference } from "../../service/partitions.ts";
+import type { Service } from "../../service/service.ts";
+import { JsonFields } from "../json-fields.ts";
+import { toFilter, toId, toIds, toMetadata, toPartition, toSparse, toValues, toVectorInput } from "./convert.ts";
+import type { DataPlane } from "./data-plane.ts";
+import type { DataPlaneOptions } from "./data-plane-call.ts";
+import { assertNotSparse } from "./index-kind.ts";
+import { PINECONE_LIMITS } from "./limits.ts";
+
+/** Upsert, update, delete. */
+export function createWriteOperations(
+  service: Service,
+  options: DataPlaneOptions,
+): Pick<DataPlane, "upsert" | "update" | "delete"> {
+  return {
+    async upsert(call) {
+      const fields = new JsonFields(call.body);
+      const partition = toPartition(options, call, fields.string("namespace"));
+      const records = fields.items("vectors") ?? [];
+      if (records.length < 1 || records.length > PINECONE_LIMITS.upsertRecordsMax) {
+        const description = `Must be 1 to ${PINECONE_LIMITS.upsertRecordsMax} records, got ${records.length}`;
+        throw invalidField("vectors", description);
+      }
+      const vectors = records.map(toVectorInput);
+      const scalar = vectors.find(({ data }) => data?.length === 1);
+      await assertNotSparse(service, call.caller, partition, scalar?.data);
+      const request = { ...partition, vectors, onDuplicate: "last_wins", idempotencyKey: "" } as const;
+      const { lsn, putCount } = await service.vectors.put(call.caller, request);
+      call.noteLsn?.(lsn);
+      return { upsertedCount: putCount };
+    },
+
+    async update(call) {
+      const fields = new JsonFields(call.body);
+      const partition = toPartition(options, call, fields.string("namespace"));
+      const setMetadata = toMetadata(fields, "setMetadata");
+      const filter = toFilter(fields);
+      const id = fields.string("id") ?? "";
+      if ((id === "") === (filter === undefined)) throw invalidField("id", "Give either id or filter");
+      if (filter) {
+        const dryRun = fields.boolean("dryRun") ?? false;
+        const change = { updates: [], filter, setMetadata: setMetadata ?? {} };
+        const request = { ...partition, ...change, dryRun, idempotencyKey: "" };
+        const { lsn, matchedCount } = await service.vectors.update(call.caller, request);
+        call.noteLsn?.(lsn);
+        return { matchedRecords: matchedCount };
+      }
+      const data = toValues(fields, id);
+      await assertNotSparse(service, call.caller, partition, data);
+      const update = { key: toId("id", id), data, sparse: toSparse(fields, "sparseValues"), setMetadata };
+      const change = { updates: [update], filter: undefined, setMetadata: undefined };
+      const { lsn } = await service.vectors.update(call.caller, {
+        ...partition,
+        ...change,
+        dryRun: false,
+        idempotencyKey: "",
+      });
+      call.noteLsn?.(lsn);
+      return {};
+    },
+
+    async delete(call) {
+      const fields = new JsonFields(call.body);
+      const partition = toPartition(options, call, fields.string("namespace"));
+      const keys = toIds(fields);
+      const all = fields.boolean("deleteAll") ?? false;
+      // An empty one deletes nothing: everything goes with deleteAll alone.
+      const filter = toFilter(fields);
+      if ([keys !== undefined, all, filter !== undefined].filter(Boolean).length !== 1) {
+        throw invalidField("ids", "Give exactly one of ids, deleteAll and filter");
+      }
+      const request = { ...partition, keys: keys ?? [], filter, all, idempotencyKey: "" };
+      const { lsn, deletedCount } = await service.vectors.delete(call.caller, request);
+      if (deletedCount === 0) await assertNamespace(service, call.caller, partition);
+      call.noteLsn?.(lsn);
+      return {};
+    },
+  };
+}
+
+/** Throws NAMESPACE_NOT_FOUND, unless the caller may not look at namespaces. */
+async function assertNamespace(service: Service, caller: Caller, partition: PartitionReference): Promise<void> {
+  try {
+    await service.namespaces.get(caller, partition);
+  } catch (error) {
+    if (error instanceof QuiverError && error.reason === "NOT_ALLOWED") return;
+    throw error;
+  }
+}
