@@ -1,6 +1,7 @@
 import type { Service } from "../service/service.ts";
 import type { Facade } from "./facade.ts";
 import { createMoorchehCloudFacade, createMoorchehOnPremFacade } from "./moorcheh/facade.ts";
+import { createPineconeFacade } from "./pinecone/facade.ts";
 
 export interface FacadesOptions {
   /** Where indexes live of APIs that know no buckets. */
@@ -13,5 +14,9 @@ export interface FacadesOptions {
 
 /** Every API of another vendor that this server speaks. */
 export function createFacades(service: Service, options: FacadesOptions): readonly Facade[] {
-  return [createMoorchehCloudFacade(service, options), createMoorchehOnPremFacade(service, options)];
+  return [
+    createMoorchehCloudFacade(service, options),
+    createMoorchehOnPremFacade(service, options),
+    createPineconeFacade(service, options),
+  ];
 }

@@ -11,23 +11,38 @@ export const KIND_TAG = "quiver:pinecone";
 export interface IndexKind {
   readonly sparse: boolean;
   /** As it was given: nothing of it is obeyed. */
-  readonly spec: Readonly<Record<string, unknown>>;
+  readonly spec: Spec;
 }
+
+export interface Spec {
+  readonly serverless?: { readonly cloud: string; readonly region: string };
+  readonly pod?: {
+    readonly environment: string;
+    readonly pod_type: string;
+    readonly pods: number;
+    readonly replicas: number;
+    readonly shards: number;
+  };
+}
+
+export const DEFAULT_SPEC: Spec = Object.freeze({
+  serverless: Object.freeze({ cloud: "aws", region: "us-east-1" }),
+});
 
 /** Of an index that was created through another API, too. */
 export function kindOf({ tags }: Pick<Index, "tags">): IndexKind {
-  const text = tags[KIND_TAG];
-  if (text === undefined) return { sparse: false, spec: DEFAULT_SPEC };
-  try {
-    const { sparse, spec } = JSON.parse(text);
-    return { sparse: sparse === true, spec: typeof spec === "object" && spec !== null ? spec : DEFAULT_SPEC };
-  } catch {
-    // Somebody else has written it.
-    return { sparse: false, spec: DEFAULT_SPEC };
-  }
+  const { sparse, spec } = parse(tags[KIND_TAG] ?? "{}");
+  return { sparse: sparse === true, spec: typeof spec === "object" && spec !== null ? spec : DEFAULT_SPEC };
 }
 
-const DEFAULT_SPEC = Object.freeze({ serverless: Object.freeze({ cloud: "aws", region: "us-east-1" }) });
+/** Other APIs let everybody write every tag. */
+function parse(text: string): { readonly sparse?: unknown; readonly spec?: unknown } {
+  try {
+    return JSON.parse(text) ?? {};
+  } catch {
+    return {};
+  }
+}
 
 /**
  * Throws when dense values are meant for a sparse index. Such an index has the dimension 1, which no other values fit: only

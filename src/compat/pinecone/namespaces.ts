@@ -29,7 +29,7 @@ export function createNamespaceOperations(
       }
       const { namespace: _, ...reference } = toPartition(options, call);
       const index = await service.indexes.get(call.caller, reference);
-      const namespaces = (await listAll(service, call.caller, reference)).filter(isShown);
+      const namespaces = await listAll(service, call.caller, { ...reference, prefix: "" });
       const { sparse } = kindOf(index);
       return {
         namespaces: Object.fromEntries(
@@ -48,12 +48,15 @@ export function createNamespaceOperations(
     async listNamespaces(call) {
       const fields = new JsonFields(call.body ?? {});
       const { namespace: _, ...reference } = toPartition(options, call);
-      const prefix = fields.string("prefix") ?? "";
+      const list = { ...reference, prefix: fields.string("prefix") ?? "" };
+      const { total, token } = toPosition(tokenOf(fields));
       const maxResults = toLimit(fields, PINECONE_LIMITS.listMax);
-      const request = { ...reference, prefix, maxResults, nextToken: tokenOf(fields) };
-      const page = await service.namespaces.list(call.caller, request);
-      const namespaces = page.items.filter(isShown).map(fromDescription);
-      return { namespaces, ...pagination(page) };
+      const page = await service.namespaces.list(call.caller, { ...list, maxResults, nextToken: token });
+      const shown = page.items.filter(isShown);
+      const isAll = token === "" && page.nextToken === "";
+      const totalCount = isAll ? shown.length : (total ?? (await listAll(service, call.caller, list)).length);
+      const nextToken = page.nextToken && `${totalCount}:${page.nextToken}`;
+      return { namespaces: shown.map(fromDescription), totalCount, ...pagination({ nextToken }) };
     },
 
     async createNamespace(call) {
@@ -91,12 +94,22 @@ function fromDescription({ name, vectorCount }: Namespace) {
   return { name: fromNamespace(name), recordCount: vectorCount };
 }
 
-async function listAll(service: Service, caller: Caller, reference: IndexReference): Promise<readonly Namespace[]> {
+/** How many namespaces there are is counted once, and goes from page to page. */
+function toPosition(token: string): { readonly total: number | undefined; readonly token: string } {
+  const [, total, rest] = /^(\d{1,9}):(.*)$/s.exec(token) ?? [];
+  return rest === undefined ? { total: undefined, token } : { total: Number(total), token: rest };
+}
+
+/** Those that are shown. */
+async function listAll(
+  service: Service,
+  caller: Caller,
+  list: IndexReference & { readonly prefix: string },
+): Promise<readonly Namespace[]> {
   const namespaces: Namespace[] = [];
   for (let nextToken = ""; ; ) {
-    const request = { ...reference, prefix: "", maxResults: LIMITS.listPageMax, nextToken };
-    const page = await service.namespaces.list(caller, request);
-    namespaces.push(...page.items);
+    const page = await service.namespaces.list(caller, { ...list, maxResults: LIMITS.listPageMax, nextToken });
+    namespaces.push(...page.items.filter(isShown));
     nextToken = page.nextToken;
     if (nextToken === "") return namespaces;
   }

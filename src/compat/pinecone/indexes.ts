@@ -1,0 +1,100 @@
+import type { Index } from "../../engine/engine.ts";
+import { invalidField, QuiverError } from "../../errors.ts";
+import type { Caller } from "../../service/access/caller.ts";
+import type { IndexWithArn } from "../../service/indexes.ts";
+import { LIMITS } from "../../service/limits.ts";
+import type { Service } from "../../service/service.ts";
+import { createInBucket } from "../default-bucket.ts";
+import type { FacadeAnswer } from "../facade.ts";
+import { JsonFields } from "../json-fields.ts";
+import { toCreateRequest, toDeletionProtection, toTags } from "./create-index.ts";
+import { fromIndex } from "./index-model.ts";
+import { PINECONE_LIMITS } from "./limits.ts";
+
+/** A request of the control plane. */
+export interface ControlCall {
+  readonly caller: Caller;
+  /** Of this server, as the client calls it. */
+  readonly url: string;
+  /** The index in the path; "" when there is none. */
+  readonly index: string;
+  readonly body: unknown;
+}
+
+export type ControlOperation = (call: ControlCall) => Promise<FacadeAnswer>;
+
+/** Create, list, describe, configure, delete. */
+export function createIndexOperations(service: Service, { defaultBucket }: { readonly defaultBucket: string }) {
+  const referTo = (indexName: string) => ({ vectorBucketName: defaultBucket, indexName, indexArn: "" });
+  return {
+    async createIndex({ caller, url, body }) {
+      const request = toCreateRequest(body, defaultBucket);
+      const bucket = request.vectorBucketName;
+      await createInBucket(service, caller, bucket, () => service.indexes.create(caller, request));
+      const index = await service.indexes.get(caller, referTo(request.indexName));
+      return { status: 201, body: fromIndex(index, url) };
+    },
+
+    async listIndexes({ caller, url }) {
+      const indexes = await listAll(service, caller, defaultBucket);
+      return { status: 200, body: { indexes: indexes.filter(hasName).map((index) => fromIndex(index, url)) } };
+    },
+
+    async describeIndex({ caller, url, index }) {
+      return { status: 200, body: fromIndex(await service.indexes.get(caller, referTo(index)), url) };
+    },
+
+    async configureIndex({ caller, url, index, body }) {
+      const fields = new JsonFields(body);
+      for (const name of ["spec", "embed", "schema", "deployment", "read_capacity"]) {
+        if (fields.has(name)) throw invalidField(name, "Cannot be changed: there is nothing to scale or to embed with");
+      }
+      const deletionProtection = toDeletionProtection(fields);
+      const tags = toTags(fields) ?? {};
+      const { arn } = await service.indexes.get(caller, referTo(index));
+      await changeTags(service, caller, arn, tags);
+      const changes = { ...referTo(index), deletionProtection, m: 0, efConstruction: 0 };
+      return { status: 202, body: fromIndex(await service.indexes.update(caller, changes), url) };
+    },
+
+    async deleteIndex({ caller, index }) {
+      await service.indexes.delete(caller, referTo(index));
+      return { status: 202 };
+    },
+  } satisfies Record<string, ControlOperation>;
+}
+
+async function changeTags(
+  service: Service,
+  caller: Caller,
+  resourceArn: string,
+  changes: Readonly<Record<string, string>>,
+): Promise<void> {
+  const entries = Object.entries(changes);
+  const tagKeys = entries.flatMap(([key, value]) => (value === "" ? [key] : []));
+  const tags = Object.fromEntries(entries.filter(([, value]) => value !== ""));
+  if (tagKeys.length > 0) await service.tags.remove(caller, { resourceArn, tagKeys });
+  if (Object.keys(tags).length > 0) await service.tags.add(caller, { resourceArn, tags });
+}
+
+/** Hides an index of another API whose name no index of Pinecone's can have. */
+function hasName({ index }: Index): boolean {
+  return index.length <= PINECONE_LIMITS.indexNameLengthMax && /^[a-z0-9-]+$/.test(index);
+}
+
+async function listAll(service: Service, caller: Caller, bucket: string): Promise<readonly IndexWithArn[]> {
+  const indexes: IndexWithArn[] = [];
+  const request = { vectorBucketName: bucket, vectorBucketArn: "", prefix: "", maxResults: LIMITS.listPageMax };
+  try {
+    for (let nextToken = ""; ; ) {
+      const page = await service.indexes.list(caller, { ...request, nextToken });
+      indexes.push(...page.items);
+      nextToken = page.nextToken;
+      if (nextToken === "") return indexes;
+    }
+  } catch (error) {
+    // It is created with the first index.
+    if (error instanceof QuiverError && error.reason === "BUCKET_NOT_FOUND") return [];
+    throw error;
+  }
+}
