@@ -30,13 +30,19 @@ export function toCreateRequest(body: unknown, vectorBucketName: string): Create
     // A sparse index has no dimension, an index of this server has one.
     dimension: sparse ? 1 : dimension,
     distanceMetric,
-    nonFilterableMetadataKeys: [],
+    nonFilterableMetadataKeys: TEXT_KEYS,
     m: 0,
     efConstruction: 0,
     deletionProtection: toDeletionProtection(fields) ?? false,
     tags: { ...toTags(fields), [KIND_TAG]: JSON.stringify({ ...(sparse && { sparse }), spec }) },
   };
 }
+
+/**
+ * Where LangChain, LlamaIndex and Pinecone's own guides keep the text of a record: it is longer than what can be filtered by
+ * may be, and nobody filters by it.
+ */
+const TEXT_KEYS = ["text", "chunk_text", "_node_content"];
 
 export function toDeletionProtection(fields: JsonFields): boolean | undefined {
   const value = fields.string("deletion_protection");

@@ -18,10 +18,10 @@ const FIELDS: readonly (readonly [RegExp, string])[] = [
   [/^next_token/, "paginationToken"],
   [/^(?:updates\[0\]\.)?set_metadata/, "setMetadata"],
   [/^(vectors\[\d+\]\.)data\.float32/, "$1values"],
-  [/^(vectors\[\d+\]\.)sparse/, "$1sparseValues"],
+  [/^(vectors\[\d+\]\.)sparse\b/, "$1sparseValues"],
   [/^(vectors\[\d+\]\.)key/, "$1id"],
   [/^updates\[0\]\.data\.float32/, "values"],
-  [/^updates\[0\]\.sparse/, "sparseValues"],
+  [/^updates\[0\]\.sparse\b/, "sparseValues"],
   [/^updates\[0\]\.key/, "id"],
   [/^keys/, "ids"],
 ];

@@ -15,7 +15,7 @@ export const OPERATIONS: readonly DocumentedOperation[] = [
   {
     operation: "create_index",
     status: "differs",
-    note: "Ready at once. Cloud, region and pods are answered as given and mean nothing; dedicated read capacity, collections, customer's keys and schemas with other fields than _values or _sparse_values are refused",
+    note: "Ready at once. The metadata keys text, chunk_text and _node_content cannot be filtered by. Cloud, region and pods are answered as given and mean nothing; dedicated read capacity, collections, customer's keys and schemas with other fields than _values or _sparse_values are refused",
   },
   { operation: "list_indexes", status: "works", note: "" },
   { operation: "describe_index", status: "works", note: "The host has a path, /pinecone/i/<index>" },
@@ -28,7 +28,7 @@ export const OPERATIONS: readonly DocumentedOperation[] = [
   {
     operation: "upsert",
     status: "differs",
-    note: "Seen by the next read. Filterable metadata of a record has at most 2 KB, and 50 keys; a namespace's name has 1 to 63 letters, digits, '.', '_' and '-'",
+    note: "Seen by the next read. The metadata of a record has at most 50 keys, and 2 KB without text, chunk_text and _node_content; a namespace's name has 1 to 63 letters, digits, '.', '_' and '-'",
   },
   {
     operation: "query",

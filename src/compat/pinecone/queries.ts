@@ -6,11 +6,14 @@ import type { PartitionReference } from "../../service/partitions.ts";
 import type { QueryRequest } from "../../service/queries.ts";
 import type { Service } from "../../service/service.ts";
 import { JsonFields } from "../json-fields.ts";
+import { orIfAbsent } from "./absent-namespace.ts";
 import { fromVector, toFilter, toId, toPartition, toSparse, USAGE } from "./convert.ts";
 import type { DataPlane } from "./data-plane.ts";
 import type { DataPlaneOptions } from "./data-plane-call.ts";
 import { assertNotSparse } from "./index-kind.ts";
 import { PINECONE_LIMITS } from "./limits.ts";
+
+const NOTHING = Object.freeze({ vectors: [], distanceMetric: "cosine", lsn: 0 });
 
 interface Target {
   readonly data: Float32Array | undefined;
@@ -45,7 +48,7 @@ export function createQueryOperations(service: Service, options: DataPlaneOption
         returnDistance: true,
         nextToken: "",
       };
-      const { vectors, distanceMetric, lsn } = await queryAll(service, call.caller, request);
+      const { vectors, distanceMetric, lsn } = await orIfAbsent(queryAll(service, call.caller, request), NOTHING);
       call.noteLsn?.(lsn);
       return { matches: vectors.map((vector) => fromScored(vector, distanceMetric)), namespace, usage: USAGE };
     },
@@ -72,7 +75,8 @@ async function toTarget(
   }
   if (data || sparse) throw invalidField("id", "Cannot provide both ID and vector at the same time.");
   const request = { ...partition, keys: [toId("id", id)], projection: { data: true, metadata: false } };
-  const [stored] = (await service.vectors.get(caller, request)).vectors;
+  const { vectors } = await orIfAbsent(service.vectors.get(caller, request), { vectors: [], lsn: 0 });
+  const [stored] = vectors;
   return stored && { data: stored.data, sparse: stored.sparse };
 }
 

@@ -3,6 +3,7 @@ import { invalidField } from "../../errors.ts";
 import type { PageResult } from "../../service/listing.ts";
 import type { Service } from "../../service/service.ts";
 import { JsonFields } from "../json-fields.ts";
+import { orIfAbsent } from "./absent-namespace.ts";
 import { fromVector, toFilter, toIds, toLimit, toPartition, USAGE } from "./convert.ts";
 import type { DataPlane } from "./data-plane.ts";
 import type { DataPlaneOptions } from "./data-plane-call.ts";
@@ -21,7 +22,7 @@ export function createReadOperations(
       if (keys === undefined) throw invalidField("ids", "Must be at least 1 id");
       const projection = { data: true, metadata: true };
       const request = { ...toPartition(options, call, namespace), keys, projection };
-      const { vectors, lsn } = await service.vectors.get(call.caller, request);
+      const { vectors, lsn } = await orIfAbsent(service.vectors.get(call.caller, request), { vectors: [], lsn: 0 });
       call.noteLsn?.(lsn);
       return { vectors: byId(vectors), namespace, usage: USAGE };
     },
@@ -32,8 +33,8 @@ export function createReadOperations(
       const list = { filter: toFilter(fields), prefix: "", projection: { data: true, metadata: true } };
       const paging = { limit: toLimit(fields, PINECONE_LIMITS.fetchByMetadataMax), token: tokenOf(fields) };
       const partition = { ...toPartition(options, call, namespace), ...WHOLE };
-      const page = await gather(paging, ({ maxResults, nextToken }) =>
-        service.vectors.list(call.caller, { ...partition, ...list, maxResults, nextToken }),
+      const page = await gather(paging, (page) =>
+        service.vectors.list(call.caller, { ...partition, ...list, ...page }),
       );
       return { vectors: byId(page.items), namespace, usage: USAGE, ...pagination(page) };
     },
@@ -45,8 +46,8 @@ export function createReadOperations(
       const list = { filter: undefined, prefix: fields.string("prefix") ?? "", projection };
       const paging = { limit: toLimit(fields, PINECONE_LIMITS.listMax), token: tokenOf(fields) };
       const partition = { ...toPartition(options, call, namespace), ...WHOLE };
-      const page = await gather(paging, ({ maxResults, nextToken }) =>
-        service.vectors.list(call.caller, { ...partition, ...list, maxResults, nextToken }),
+      const page = await gather(paging, (page) =>
+        service.vectors.list(call.caller, { ...partition, ...list, ...page }),
       );
       return { vectors: page.items.map(({ key }) => ({ id: key })), namespace, usage: USAGE, ...pagination(page) };
     },
@@ -82,7 +83,7 @@ async function gather<Item>(
   let nextToken = token;
   for (let pages = 0; pages < PAGES_MAX; pages++) {
     const maxResults = Math.min(limit - items.length, PINECONE_LIMITS.listMax);
-    const page = await read({ maxResults, nextToken });
+    const page = await orIfAbsent(read({ maxResults, nextToken }), { items: [], nextToken: "" });
     items.push(...page.items);
     nextToken = page.nextToken;
     if (nextToken === "" || items.length === limit) break;

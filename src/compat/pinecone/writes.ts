@@ -1,8 +1,7 @@
-import { invalidField, QuiverError } from "../../errors.ts";
-import type { Caller } from "../../service/access/caller.ts";
-import type { PartitionReference } from "../../service/partitions.ts";
+import { invalidField } from "../../errors.ts";
 import type { Service } from "../../service/service.ts";
 import { JsonFields } from "../json-fields.ts";
+import { orIfAbsent } from "./absent-namespace.ts";
 import { toFilter, toId, toIds, toMetadata, toPartition, toSparse, toValues, toVectorInput } from "./convert.ts";
 import type { DataPlane } from "./data-plane.ts";
 import type { DataPlaneOptions } from "./data-plane-call.ts";
@@ -43,7 +42,7 @@ export function createWriteOperations(
         const dryRun = fields.boolean("dryRun") ?? false;
         const change = { updates: [], filter, setMetadata: setMetadata ?? {} };
         const request = { ...partition, ...change, dryRun, idempotencyKey: "" };
-        const { lsn, matchedCount } = await service.vectors.update(call.caller, request);
+        const { lsn, matchedCount } = await orIfAbsent(service.vectors.update(call.caller, request), NOTHING);
         call.noteLsn?.(lsn);
         return { matchedRecords: matchedCount };
       }
@@ -51,12 +50,8 @@ export function createWriteOperations(
       await assertNotSparse(service, call.caller, partition, data);
       const update = { key: toId("id", id), data, sparse: toSparse(fields, "sparseValues"), setMetadata };
       const change = { updates: [update], filter: undefined, setMetadata: undefined };
-      const { lsn } = await service.vectors.update(call.caller, {
-        ...partition,
-        ...change,
-        dryRun: false,
-        idempotencyKey: "",
-      });
+      const request = { ...partition, ...change, dryRun: false, idempotencyKey: "" };
+      const { lsn } = await orIfAbsent(service.vectors.update(call.caller, request), NOTHING);
       call.noteLsn?.(lsn);
       return {};
     },
@@ -72,20 +67,11 @@ export function createWriteOperations(
         throw invalidField("ids", "Give exactly one of ids, deleteAll and filter");
       }
       const request = { ...partition, keys: keys ?? [], filter, all, idempotencyKey: "" };
-      const { lsn, deletedCount } = await service.vectors.delete(call.caller, request);
-      if (deletedCount === 0) await assertNamespace(service, call.caller, partition);
+      const { lsn } = await service.vectors.delete(call.caller, request);
       call.noteLsn?.(lsn);
       return {};
     },
   };
 }
 
-/** Throws NAMESPACE_NOT_FOUND, unless the caller may not look at namespaces. */
-async function assertNamespace(service: Service, caller: Caller, partition: PartitionReference): Promise<void> {
-  try {
-    await service.namespaces.get(caller, partition);
-  } catch (error) {
-    if (error instanceof QuiverError && error.reason === "NOT_ALLOWED") return;
-    throw error;
-  }
-}
+const NOTHING = Object.freeze({ lsn: 0, matchedCount: 0, updatedCount: 0 });
