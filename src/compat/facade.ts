@@ -24,6 +24,8 @@ export interface FacadeRequest {
   readonly caller: Caller;
   /** The body as JSON; undefined when it is empty. */
   readonly body: unknown;
+  /** The body as it came. */
+  readonly bytes: Uint8Array;
   /** Says what it works on, such as "b/i", to the logs. */
   note(place: string): void;
 }

@@ -106,7 +106,7 @@ async function answerOf(...[asked, request, response, call]: Exchange): Promise<
     const body = operation.maxBytes === 0 ? undefined : parse(bytes, scan);
     if (isLarge) await context.wait(workTurns.next(bytes.length));
     call.stage = "handler";
-    return await context.wait(operation.serve({ head, caller, body, note: call.note }));
+    return await context.wait(operation.serve({ head, caller, body, bytes, note: call.note }));
   } finally {
     stop();
   }

@@ -9,6 +9,8 @@ export interface PageRequest {
   readonly maxResults: number;
   /** "": the first page. */
   readonly nextToken: string;
+  /** Starts after this name instead, for protocols whose pages go on so. */
+  readonly after?: string;
 }
 
 export interface PageResult<Item> {
@@ -45,7 +47,7 @@ export async function listPageAfter<Item, Result extends Page<Item> & { readonly
     throw invalidField("max_results", `Must be 1 to ${LIMITS.listPageMax}, got ${maxResults}`);
   }
   const bound = [...what, prefix];
-  const after = parsePageToken(bound, request.nextToken);
+  const after = request.after ?? parsePageToken(bound, request.nextToken);
   const page = await read({ prefix, after, maxResults: maxResults || LIMITS.listPageDefault });
   return { ...page, nextToken: page.next === undefined ? "" : createPageToken(bound, page.next) };
 }

@@ -1,4 +1,4 @@
-import type { Engine, Metadata, Projection, Selection, Vector, VectorInput } from "../engine/engine.ts";
+import type { Engine, Index, Metadata, Projection, Selection, Vector, VectorInput } from "../engine/engine.ts";
 import { invalidField, QuiverError } from "../errors.ts";
 import type { Caller } from "./access/caller.ts";
 import type { ServiceContext } from "./context.ts";
@@ -16,6 +16,8 @@ export interface PutRequest extends PartitionReference {
   readonly onDuplicate: OnDuplicateKey;
   /** "": none. */
   readonly idempotencyKey: string;
+  /** Throws for what the protocol refuses besides, now that the index is known. */
+  readonly assertMore?: (index: Index) => void;
 }
 
 export interface UpdateRequest extends PartitionReference, UpdateInput {
@@ -61,6 +63,7 @@ export class Vectors {
     assertBatchSize("vectors", vectors.length);
     for (const [i, vector] of vectors.entries()) assertVector(`vectors[${i}]`, vector, index);
     assertDuplicatesAllowed(vectors, onDuplicate);
+    request.assertMore?.(index);
     const distinct = new Map(vectors.map((vector) => [vector.key, vector]));
     const what = ["put", partition, index.createdAt, vectors, onDuplicate];
     const idempotency = idempotencyOf(caller, request.idempotencyKey, what);
