@@ -119,6 +119,7 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
     facades: createFacades(service, {
       defaultBucket: config.defaultBucket,
       moorchehMaxItems: config.moorchehMaxItems,
+      scope,
       now: parts.now ?? Date.now,
     }),
     calls: answerRpc.calls,

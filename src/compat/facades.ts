@@ -1,6 +1,8 @@
+import type { ArnScope } from "../service/names.ts";
 import type { Service } from "../service/service.ts";
 import type { Facade } from "./facade.ts";
 import { createMoorchehCloudFacade, createMoorchehOnPremFacade } from "./moorcheh/facade.ts";
+import { createOssFacade } from "./oss/facade.ts";
 import { createPineconeFacade } from "./pinecone/facade.ts";
 
 export interface FacadesOptions {
@@ -8,6 +10,8 @@ export interface FacadesOptions {
   readonly defaultBucket: string;
   /** How many vectors the default bucket may hold for Moorcheh's on-prem clients; 0: as many as fit. */
   readonly moorchehMaxItems: number;
+  /** Where resources live in names that hold a region and an account. */
+  readonly scope: ArnScope;
   /** Milliseconds since the epoch; signatures are bound to it. */
   now(): number;
 }
@@ -18,5 +22,6 @@ export function createFacades(service: Service, options: FacadesOptions): readon
     createMoorchehCloudFacade(service, options),
     createMoorchehOnPremFacade(service, options),
     createPineconeFacade(service, options),
+    createOssFacade(service, options),
   ];
 }
