@@ -21,10 +21,8 @@ export function bucketRoutes({ buckets }: Service, scope: ArnScope): Routes {
   };
 
   const get = async ({ caller, bucket, head }: BucketRequest): Promise<FacadeAnswer> => {
-    const { endpoint } = hostOf(head);
     const found = await buckets.get(caller, bucket);
-    const BucketInfo = { ...infoOf(found, scope), ExtranetEndpoint: endpoint, IntranetEndpoint: endpoint };
-    return { status: 200, body: { BucketInfo } };
+    return { status: 200, body: { BucketInfo: infoOf(found, scope, head) } };
   };
 
   const list = async ({ caller, head }: FacadeRequest): Promise<FacadeAnswer> => {
@@ -45,7 +43,7 @@ export function bucketRoutes({ buckets }: Service, scope: ArnScope): Routes {
       MaxKeys: maxKeys,
       IsTruncated: isTruncated,
       NextMarker: isTruncated ? (page.items.at(-1)?.name ?? "") : "",
-      Buckets: shown.map((bucket) => infoOf(bucket, scope)),
+      Buckets: shown.map((bucket) => infoOf(bucket, scope, head)),
     };
     return { status: 200, body: { ListAllMyBucketsResult: result } };
   };
@@ -61,12 +59,15 @@ export function bucketRoutes({ buckets }: Service, scope: ArnScope): Routes {
   };
 }
 
-function infoOf({ name, createdAt, tags }: BucketWithArn, { region, account }: ArnScope) {
+function infoOf({ name, createdAt, tags }: BucketWithArn, { region, account }: ArnScope, head: RequestHead) {
+  const { endpoint } = hostOf(head);
   return {
     Name: `acs:ossvector:${region}:${account}:${name}`,
     Location: `oss-${region}`,
     Region: region,
     CreationDate: new Date(createdAt).toISOString(),
+    ExtranetEndpoint: endpoint,
+    IntranetEndpoint: endpoint,
     ResourceGroupId: tags[RESOURCE_GROUP],
   };
 }

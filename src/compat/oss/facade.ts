@@ -7,7 +7,7 @@ import { bucketRoutes } from "./buckets.ts";
 import { answerError } from "./errors.ts";
 import { hostOf } from "./host.ts";
 import { indexRoutes } from "./indexes.ts";
-import { NOT_OFFERED, type Routes } from "./operations.ts";
+import { NOT_OFFERED, notOffered, type Routes } from "./operations.ts";
 import { assertContentMd5, isSignedOss4, verifyOss4 } from "./oss4.ts";
 import { vectorRoutes } from "./vectors.ts";
 
@@ -44,6 +44,8 @@ export function createOssFacade(service: Service, { scope, now }: OssFacadeOptio
   const authenticate = (head: RequestHead): Proof => {
     const { headers, origin } = head;
     const caller = callerOf(head);
+    // Whatever its body is: an object's is no JSON.
+    if (find(head) === NOT_OFFERED) throw notOffered(head);
     return (body) => {
       assertContentMd5(headers, body);
       return caller(body);

@@ -1,8 +1,8 @@
-import { invalidField, QuiverError } from "../../errors.ts";
+import { invalidField, QuiverError, quote } from "../../errors.ts";
 import type { CallKind } from "../../rpc/admission.ts";
 import type { Caller } from "../../service/access/caller.ts";
 import type { BucketReference, IndexReference } from "../../service/names.ts";
-import type { FacadeAnswer, FacadeRequest, Operation } from "../facade.ts";
+import type { FacadeAnswer, FacadeRequest, Operation, RequestHead } from "../facade.ts";
 import { JsonFields } from "../json-fields.ts";
 import { assertIndexName, bucketOf } from "./host.ts";
 import { OSS_LIMITS } from "./limits.ts";
@@ -68,19 +68,23 @@ export function onIndex(
   };
 }
 
-/** What an OSS client may ask for and Quiver does not have. */
+/** What an OSS client may ask for and this server does not have. */
 export const NOT_OFFERED: Operation = {
   name: "NotOffered",
   kind: "read",
-  maxBytes: OSS_LIMITS.bodyBytesMax,
-  serve: ({ head: { method, path, query } }) => {
-    const asked = `${method} ${path}${query === "" ? "" : `?${query}`}`;
-    throw new QuiverError(
-      "NOT_IMPLEMENTED",
-      `${asked} is none of the operations of vector buckets that this server has: buckets are named by the host, not the path, and there are no objects, fusion indexes and public-access settings`,
-    );
+  maxBytes: 0,
+  serve: ({ head }) => {
+    throw notOffered(head);
   },
 };
+
+export function notOffered({ method, path, query }: RequestHead): QuiverError {
+  const asked = `${method} ${path}${query === "" ? "" : `?${query}`}`;
+  return new QuiverError(
+    "NOT_IMPLEMENTED",
+    `${quote(asked)} is none of the operations on vector buckets that this server has: buckets are named by the host, not the path, and there are no objects, fusion indexes and public-access settings`,
+  );
+}
 
 /** A whole number that may be left out. Throws INVALID_FIELD. */
 export function integerIn(fields: JsonFields, name: string, min: number, max: number): number | undefined {
