@@ -353,6 +353,13 @@ test("a policy in the language of OSS decides what the official client may do", 
   );
   const statuses = async () => (await callClient(url, writer, [put, ["ListVectors", I]])).map(({ status }) => status);
   assert.deepEqual(await statuses(), [403, 200]);
+  const stored = await callNative(
+    url,
+    "BucketService/GetVectorBucketPolicy",
+    { vectorBucketName: "my-bucket" },
+    admin.apiKey,
+  );
+  assert.equal(stored.policy, policy("oss:PutVectors"));
   await callClient(url, admin, [["PutBucketPolicy", { ...B, body: policy("ossvector:ListVectors") }]]);
   assert.deepEqual(await statuses(), [200, 403]);
   const [byWriter] = await callClient(url, writer, [["DeleteBucketPolicy", B]]);
