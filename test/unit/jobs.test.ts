@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import type {
   Engine,
   Index,
@@ -385,6 +386,7 @@ class FakeEngine {
   readonly jobs: JobStore = {
     load: async () => [...this.records.values()].sort((a, b) => (a.jobId < b.jobId ? -1 : 1)),
     create: async (job, parts) => {
+      await setImmediate();
       this.records.set(job.jobId, this.#roundTrip(job));
       for (const [i, part] of parts.entries()) this.parts.set(`${job.jobId} ${i}`, part);
     },
