@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import type { DistanceMetric, Index, Metadata, VectorInput } from "../../engine/engine.ts";
 import { invalidField, QuiverError } from "../../errors.ts";
 import { JsonFields } from "../json-fields.ts";
@@ -8,23 +9,32 @@ export interface UploadItem {
   readonly vector: VectorInput;
 }
 
+/** Items that are read in one turn of the event loop. */
+const ITEMS_PER_TURN = 500;
+
 /** The list `vectors` of a body. Throws what refuses the whole upload; what refuses one item comes later. */
-export function toItems(body: JsonFields, namespace: string, index: Index): UploadItem[] {
+export async function toItems(body: JsonFields, namespace: string, index: Index): Promise<UploadItem[]> {
   const list = body.list("vectors") ?? [];
   if (list.length === 0) throw new QuiverError("INVALID_FIELD", "vectors must be a non-empty array");
-  return list.map((item, i) => {
-    const path = `vectors[${i}]`;
-    const data = new JsonFields(item, path).floats("vector");
-    if (data === undefined) throw invalidField(`${path}.vector`, "Is missing");
-    if (data.length !== index.dimension) {
-      const expected = `${index.dimension} numbers, the vector_dimension of namespace '${namespace}'`;
-      throw invalidField(`${path}.vector`, `Must have ${expected}, got ${data.length}`, "DIMENSION_MISMATCH");
-    }
-    const at = data.findIndex((value) => !Number.isFinite(value));
-    if (at >= 0) throw invalidField(`${path}.vector[${at}]`, "Must be finite as float32", "NON_FINITE_VALUE");
-    const { id, vector: _, metadata, ...flat } = item as Readonly<Record<string, unknown>>;
-    return { id, vector: { key: toKey(id, `${path}.id`), data, metadata: toMetadata(metadata, flat) } };
-  });
+  const items: UploadItem[] = [];
+  for (const [i, item] of list.entries()) {
+    if (i % ITEMS_PER_TURN === ITEMS_PER_TURN - 1) await setImmediate();
+    items.push(toItem(item, `vectors[${i}]`, namespace, index));
+  }
+  return items;
+}
+
+function toItem(item: unknown, path: string, namespace: string, index: Index): UploadItem {
+  const data = new JsonFields(item, path).floats("vector");
+  if (data === undefined) throw invalidField(`${path}.vector`, "Is missing");
+  if (data.length !== index.dimension) {
+    const expected = `${index.dimension} numbers, the vector_dimension of namespace '${namespace}'`;
+    throw invalidField(`${path}.vector`, `Must have ${expected}, got ${data.length}`, "DIMENSION_MISMATCH");
+  }
+  const at = data.findIndex((value) => !Number.isFinite(value));
+  if (at >= 0) throw invalidField(`${path}.vector[${at}]`, "Must be finite as float32", "NON_FINITE_VALUE");
+  const { id, vector: _, metadata, ...flat } = item as Readonly<Record<string, unknown>>;
+  return { id, vector: { key: toKey(id, `${path}.id`), data, metadata: toMetadata(metadata, flat) } };
 }
 
 /** The list `ids` of a body as distinct keys, at least one. */

@@ -55,30 +55,37 @@ export async function uploadVectors(
   { namespace }: RouteParameters,
 ): Promise<FacadeAnswer> {
   const { items, index } = await readUpload(context, request, namespace);
-  const refusals = items.map(({ vector }, i) => refusalOf(`vectors[${i}]`, vector, index));
-  const accepted = items.filter((_, i) => refusals[i] === undefined);
-  for (let from = 0; from < accepted.length; from += LIMITS.batchVectorsMax) {
-    const vectors = accepted.slice(from, from + LIMITS.batchVectorsMax).map(({ vector }) => vector);
-    await inNamespace(namespace, () =>
-      context.service.vectors.put(request.caller, {
-        ...indexOf(context, namespace),
-        namespace: "",
-        vectors,
-        onDuplicate: "last_wins",
-        idempotencyKey: "",
-      }),
-    );
+  const processed: unknown[] = [];
+  const errors: { readonly id: unknown; readonly error: string }[] = [];
+  for (let from = 0; from < items.length; from += LIMITS.batchVectorsMax) {
+    const vectors: VectorInput[] = [];
+    for (const [i, { id, vector }] of items.slice(from, from + LIMITS.batchVectorsMax).entries()) {
+      const error = refusalOf(`vectors[${from + i}]`, vector, index);
+      if (error !== undefined) errors.push({ id, error });
+      else {
+        processed.push(id);
+        vectors.push(vector);
+      }
+    }
+    if (vectors.length > 0) await put(context, request, namespace, vectors);
   }
-  const errors = items.flatMap(({ id }, i) => (refusals[i] === undefined ? [] : [{ id, error: refusals[i] }]));
   const isWhole = errors.length === 0;
   return {
     status: isWhole ? 201 : 207,
-    body: {
-      status: isWhole ? "success" : "partial",
-      vector_ids_processed: accepted.map(({ id }) => id),
-      errors,
-    },
+    body: { status: isWhole ? "success" : "partial", vector_ids_processed: processed, errors },
   };
+}
+
+async function put(
+  context: MoorchehContext,
+  { caller }: FacadeRequest,
+  namespace: string,
+  vectors: readonly VectorInput[],
+): Promise<void> {
+  const target = { ...indexOf(context, namespace), namespace: "" };
+  await inNamespace(namespace, () =>
+    context.service.vectors.put(caller, { ...target, vectors, onDuplicate: "last_wins", idempotencyKey: "" }),
+  );
 }
 
 const JOB_ID = /^job-([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})$/;
@@ -86,7 +93,7 @@ const JOB_ID = /^job-([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-
 async function readUpload(context: MoorchehContext, { caller, body, note }: FacadeRequest, namespace: string) {
   note(`${context.bucket}/${namespace}`);
   const index = await inNamespace(namespace, () => context.service.indexes.get(caller, indexOf(context, namespace)));
-  return { index, items: toItems(new JsonFields(body), namespace, index) };
+  return { index, items: await toItems(new JsonFields(body), namespace, index) };
 }
 
 function refusalOf(path: string, vector: VectorInput, index: Index): string | undefined {

@@ -143,6 +143,27 @@ test("top_k is brought into 1 to 100, and is 10 by default", async (t) => {
   }
 });
 
+test("an upload of many batches stores each of its vectors but those that it names", async (t) => {
+  const url = await startCompatServer(t);
+  await send(url, "POST", "namespaces", namespace("ns", 2));
+  const zero = new Set([0, 999, 1_000, 2_500]);
+  const vectors = ids(2_501).map((id, i) => ({ id, vector: [zero.has(i) ? 0 : 1, 0] }));
+  const { status, body } = await send(url, "POST", "v1/namespaces/ns/vectors", { vectors });
+  assert.equal(status, 207);
+  assert.deepEqual(
+    body.vector_ids_processed,
+    ids(2_501).filter((_, i) => !zero.has(i)),
+  );
+  const errors = body.errors as { id: string; error: string }[];
+  assert.deepEqual(
+    errors.map(({ id }) => id),
+    [...zero].map(String),
+  );
+  for (const { id, error } of errors)
+    assert.ok(error.startsWith(`vectors[${id}].data.float32: Must not be all zeros`), error);
+  assert.equal((await send(url, "GET", "health")).body.items, 2_497);
+});
+
 test("labels change at their scores", async (t) => {
   const url = await startCompatServer(t);
   const steps = [0.894, 0.632, 0.447, 0.316, 0.224, 0.1];
