@@ -56,8 +56,8 @@ export function createQueryOperations(service: Service, options: DataPlaneOption
 }
 
 /**
- * What to be near to. A stored record finds itself, too; undefined: there is no such record. By both of its parts where it has
- * two.
+ * What to be near to. A stored record finds itself, too: by its values, or by its sparse values when it has no others.
+ * Undefined: there is no such record.
  */
 async function toTarget(
   service: Service,
@@ -77,7 +77,7 @@ async function toTarget(
   const request = { ...partition, keys: [toId("id", id)], projection: { data: true, metadata: false } };
   const { vectors } = await orIfAbsent(service.vectors.get(caller, request), { vectors: [], lsn: 0 });
   const [stored] = vectors;
-  return stored && { data: stored.data, sparse: stored.sparse };
+  return stored && { data: stored.data, sparse: stored.data ? undefined : stored.sparse };
 }
 
 /** All pages of an answer. */

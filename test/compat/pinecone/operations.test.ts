@@ -123,6 +123,67 @@ test("what is nowhere is not found, in the form of the plane that it was asked o
   }
 });
 
+test("an index of another API is seen, unless its name is none of Pinecone's, with what it was not given", async (t) => {
+  const url = await startCompatServer(t);
+  const native = async (method: string, body: object) => {
+    const answer = await fetch(`${url}/quiver.v1.${method}`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ vectorBucketName: "default", ...body }),
+    });
+    assert.equal(answer.status, 200, await answer.clone().text());
+    return answer.json();
+  };
+  await native("BucketService/CreateVectorBucket", {});
+  const index = { dataType: "DATA_TYPE_FLOAT32", dimension: 1, distanceMetric: "DISTANCE_METRIC_DOT_PRODUCT" };
+  await native("IndexService/CreateIndex", { ...index, indexName: "Upper" });
+  // Whoever may write tags may write nonsense.
+  const tags = ["null", "[", '"x"', '{"spec":null,"sparse":1}', '{"spec":{"pod":1}}', '{"spec":{"serverless":[]}}'];
+  for (const [i, text] of tags.entries()) {
+    await native("IndexService/CreateIndex", {
+      ...index,
+      indexName: `n${i}`,
+      tags: { "quiver:pinecone": text, a: "b" },
+    });
+  }
+  const { body } = await ask(url, "/indexes");
+  assert.equal(body.indexes.length, tags.length);
+  for (const each of body.indexes) {
+    assert.partialDeepStrictEqual(each, { dimension: 1, vector_type: "dense", metric: "dotproduct", tags: { a: "b" } });
+    assert.deepEqual(Object.keys(each.tags), ["a"]);
+  }
+  // An index of one dimension is no sparse index.
+  await ask(url, "/i/n0/vectors/upsert", { vectors: [{ id: "a", values: [2], metadata: { m: 1 } }] });
+  const stored = (await native("VectorService/GetVectors", {
+    indexName: "n0",
+    keys: ["a"],
+    returnData: true,
+    returnMetadata: true,
+  })) as { vectors: object[] };
+  assert.partialDeepStrictEqual(stored.vectors[0], { key: "a", data: { float32: [2] }, metadata: { m: 1 } });
+});
+
+test("an index is created by schema and deployment, as since 2026-07, and described so", async (t) => {
+  const url = await startCompatServer(t);
+  const field = { type: "dense_vector", dimension: 3, metric: "euclidean" };
+  const deployment = { deployment_type: "pod", environment: "e", pod_type: "p1.x1", replicas: 2, shards: 3 };
+  const created = await ask(url, "/indexes", { name: "i", schema: { fields: { _values: field } }, deployment });
+  assert.equal(created.status, 201);
+  assert.partialDeepStrictEqual(created.body, {
+    dimension: 3,
+    metric: "euclidean",
+    spec: { pod: { environment: "e", pods: 6 } },
+    schema: { fields: { _values: field } },
+    deployment,
+  });
+  const sparse = { name: "s", schema: { fields: { _sparse_values: { type: "sparse_vector" } } } };
+  assert.partialDeepStrictEqual((await ask(url, "/indexes", sparse)).body, {
+    vector_type: "sparse",
+    deployment: { deployment_type: "managed", cloud: "aws", region: "us-east-1" },
+    ...sparse,
+  });
+});
+
 test("doubled and trailing slashes in a path make no difference", async (t) => {
   const url = await startCompatServer(t);
   await ask(url, "//indexes/", { name: "i", dimension: 2, spec: SERVERLESS });

@@ -184,6 +184,11 @@ for (const each of CLIENTS) {
       { id: "both", score: 5 },
       { id: "dense", score: 3 },
     ]);
+    // By its values alone.
+    assert.deepEqual(await search(records, { id: "both", topK: 2 }), [
+      { id: "dense", score: 3 },
+      { id: "both", score: 1 },
+    ]);
     await records.update({ id: "both", sparseValues: { indices: [1], values: [1] } });
     assert.deepEqual(await search(records, { vector, sparseVector, topK: 2 }), [
       { id: "dense", score: 3 },
