@@ -132,8 +132,13 @@ function cut(text: string): string {
 }
 
 /** An INVALID_ARGUMENT that names one field. */
-export function invalidField(field: string, description: string, reason: Reason = "INVALID_FIELD"): QuiverError {
-  return new QuiverError(reason, `${field}: ${description}`, { violations: [{ field, description }] });
+export function invalidField(
+  field: string,
+  description: string,
+  reason: Reason = "INVALID_FIELD",
+  metadata: Readonly<Record<string, string>> = {},
+): QuiverError {
+  return new QuiverError(reason, `${field}: ${description}`, { violations: [{ field, description }], metadata });
 }
 
 /** Told to every call while the server stops. */

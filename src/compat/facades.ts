@@ -4,6 +4,7 @@ import type { Facade } from "./facade.ts";
 import { createMoorchehCloudFacade, createMoorchehOnPremFacade } from "./moorcheh/facade.ts";
 import { createOssFacade } from "./oss/facade.ts";
 import { createPineconeFacade } from "./pinecone/facade.ts";
+import { createS3VectorsFacade } from "./s3vectors/facade.ts";
 
 export interface FacadesOptions {
   /** Where indexes live of APIs that know no buckets. */
@@ -23,5 +24,6 @@ export function createFacades(service: Service, options: FacadesOptions): readon
     createMoorchehOnPremFacade(service, options),
     createPineconeFacade(service, options),
     createOssFacade(service, options),
+    createS3VectorsFacade(service, options),
   ];
 }

@@ -1,10 +1,6 @@
 import { createHmac } from "node:crypto";
 
-/** Keys one HMAC-SHA256 with the result of the one before: the keys that vendors' signatures are made with. */
-export function hmacChain(secret: string, parts: readonly string[]): Uint8Array {
-  return parts.reduce<Uint8Array>(hmac, Buffer.from(secret));
-}
-
-export function hmac(key: Uint8Array, text: string): Uint8Array {
-  return createHmac("sha256", key).update(text).digest();
+/** HMAC-SHA256 of the first text by the key, that of the next one by the outcome, and so on: how vendors' signatures are made. */
+export function hmacChain(key: string, ...texts: readonly [string, ...string[]]): Buffer {
+  return texts.reduce((last: Buffer, text) => createHmac("sha256", last).update(text).digest(), Buffer.from(key));
 }

@@ -74,7 +74,7 @@ class Parser {
   #condition(path: string, key: string, operand: unknown, depth: number): Filter {
     if (!key.isWellFormed()) throw invalid(path, "Must be valid Unicode");
     if (this.#nonFilterableKeys.includes(key)) {
-      throw invalid(path, "Must not be one of the index's non-filterable metadata keys");
+      throw invalid(path, "Must not be one of the index's non-filterable metadata keys", { nonFilterableKey: key });
     }
     if (isObject(operand)) return this.#operators(path, key, operand, depth + 1);
     return oneOf(key, [scalar(path, operand, "a string, a number, a boolean or an object of operators")]);
@@ -205,6 +205,6 @@ function unknownOperator(path: string, operator: string, where: string, known: r
   return invalid(path, `Must be one of the operators ${where}, ${known.join(" ")}, got ${quote(operator)}`);
 }
 
-function invalid(path: string, description: string): QuiverError {
-  return invalidField(path, description, "FILTER_INVALID");
+function invalid(path: string, description: string, metadata?: Readonly<Record<string, string>>): QuiverError {
+  return invalidField(path, description, "FILTER_INVALID", metadata);
 }

@@ -9,7 +9,7 @@ import { LIMITS } from "./limits.ts";
 export function assertMetadata(field: string, metadata: Metadata, nonFilterableKeys: readonly string[]): void {
   const keys = Object.keys(metadata);
   if (keys.length > LIMITS.metadataKeysMax) {
-    throw tooLarge(field, `Must have at most ${LIMITS.metadataKeysMax} keys, has ${keys.length}`);
+    throw tooLarge(field, `Must have at most ${LIMITS.metadataKeysMax} keys, has ${keys.length}`, "keys");
   }
   let filterable = OBJECT_BYTES;
   let total = OBJECT_BYTES;
@@ -30,12 +30,13 @@ export function assertMetadata(field: string, metadata: Metadata, nonFilterableK
     if (isFilterable) filterable += size;
   }
   if (total > LIMITS.metadataBytesMax) {
-    throw tooLarge(field, `Must be at most ${LIMITS.metadataBytesMax} bytes in all, has ${total}`);
+    throw tooLarge(field, `Must be at most ${LIMITS.metadataBytesMax} bytes in all, has ${total}`, "bytes");
   }
   if (filterable > LIMITS.filterableMetadataBytesMax) {
     throw tooLarge(
       field,
       `Filterable metadata must be at most ${LIMITS.filterableMetadataBytesMax} bytes, has ${filterable}; move long values under non-filterable keys`,
+      "filterable bytes",
     );
   }
 }
@@ -79,6 +80,7 @@ function assertWellFormed(path: string, text: string): void {
   if (!text.isWellFormed()) throw invalidField(path, "Must be valid Unicode", "METADATA_INVALID");
 }
 
-function tooLarge(field: string, description: string) {
-  return invalidField(field, description, "METADATA_TOO_LARGE");
+/** `unit`: of what there is too much. */
+function tooLarge(field: string, description: string, unit: "keys" | "bytes" | "filterable bytes") {
+  return invalidField(field, description, "METADATA_TOO_LARGE", { unit });
 }

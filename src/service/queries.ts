@@ -12,6 +12,8 @@ export interface QueryRequest extends PartitionReference, QueryInput {
   readonly returnDistance: boolean;
   /** "": the first page. */
   readonly nextToken: string;
+  /** Results in one answer, at most. Default 1,000. */
+  readonly pageMax?: number;
 }
 
 export interface BatchQueryRequest extends PartitionReference {
@@ -41,7 +43,8 @@ export class Queries {
     const query = toQuery(request, index, { path: "", topKMax: LIMITS.topKMax });
     // An index that is deleted and created again does not go on with an old answer.
     const bound = ["query", caller.keyId, partition, index.createdAt, query, request.returnDistance];
-    const pageSize = query.projection.data ? Math.min(LIMITS.queryPageMax, dataMax(index)) : LIMITS.queryPageMax;
+    const { pageMax = LIMITS.queryPageMax } = request;
+    const pageSize = query.projection.data ? Math.min(pageMax, dataMax(index)) : pageMax;
     if (request.nextToken !== "") {
       return { ...(await this.#pages.read(bound, request.nextToken, pageSize)), distanceMetric };
     }

@@ -35,11 +35,12 @@ export function assertKey(field: string, key: string): void {
 export function assertData(field: string, data: Float32Array, index: Index): void {
   const name = `index "${index.bucket}/${index.index}"`;
   if (data.length !== index.dimension) {
-    const description = `Must have ${index.dimension} values, the dimension of ${name}, got ${data.length}`;
-    throw new QuiverError("DIMENSION_MISMATCH", `${field}: ${description}`, {
-      violations: [{ field, description }],
-      metadata: { dimension: `${index.dimension}`, given: `${data.length}` },
-    });
+    throw invalidField(
+      field,
+      `Must have ${index.dimension} values, the dimension of ${name}, got ${data.length}`,
+      "DIMENSION_MISMATCH",
+      { dimension: `${index.dimension}`, given: `${data.length}` },
+    );
   }
   let squares = 0;
   for (let i = 0; i < data.length; i++) {

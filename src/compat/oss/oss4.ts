@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import type { SigningSecret } from "../../service/access/access-keys.ts";
-import { hmac, hmacChain } from "../hmac-chain.ts";
+import { hmacChain } from "../hmac-chain.ts";
 import { ossError } from "./errors.ts";
 import type { OssHost } from "./host.ts";
 import { OSS_LIMITS } from "./limits.ts";
@@ -54,8 +54,8 @@ export function verifyOss4(
   const text = [ALGORITHM, signedAt, scope, createHash("sha256").update(canonical).digest("hex")].join("\n");
   const signature = Buffer.from(given, "hex");
   const isRight = (secret: string) => {
-    const key = hmacChain(`aliyun_v4${secret}`, [date, region, "oss", "aliyun_v4_request"]);
-    return timingSafeEqual(hmac(key, text), signature);
+    const right = hmacChain(`aliyun_v4${secret}`, date, region, "oss", "aliyun_v4_request", text);
+    return timingSafeEqual(right, signature);
   };
   const secrets = secretsOf(id);
   if (secrets.length === 0) isRight("");

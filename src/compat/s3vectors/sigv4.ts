@@ -1,0 +1,189 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import { QuiverError } from "../../errors.ts";
+import type { RequestHead } from "../facade.ts";
+import { hmacChain } from "../hmac-chain.ts";
+
+const ALGORITHM = "AWS4-HMAC-SHA256";
+const SERVICE = "s3vectors";
+const TERMINATOR = "aws4_request";
+const SKEW_MAX_MS = 15 * 60 * 1_000;
+
+/** How many secrets are tried, whether there are any or not: one access key has two while it is rotated. */
+const TRIED = 2;
+/** Takes as long as a secret that is known. */
+const NO_SECRET = "no secret of anybody, as long as they are";
+
+export type SignedHead = Pick<RequestHead, "method" | "path" | "query" | "headers">;
+
+/** Whether a request brings a signature of this kind, right or wrong. */
+export function isSigned({ headers }: Pick<RequestHead, "headers">): boolean {
+  return headers.authorization?.startsWith("AWS4-") ?? false;
+}
+
+/** The AWS Signature Version 4 of a request, as far as its head tells. */
+export class SigV4 {
+  readonly accessKeyId: string;
+  readonly #head: SignedHead;
+  readonly #date: string;
+  readonly #scope: readonly [string, string, string, string];
+  readonly #signedHeaders: readonly string[];
+  readonly #signature: string;
+
+  /** Throws CREDENTIALS_INVALID, which tells what is wrong. `now`: milliseconds since the epoch. */
+  constructor(head: SignedHead, now: number) {
+    const { headers } = head;
+    const { Credential = "", SignedHeaders = "", Signature = "" } = partsOf(headers.authorization ?? "");
+    const [accessKeyId = "", ...scope] = Credential.split("/");
+    const [day = "", region = "", service = "", terminator = ""] = scope;
+    if (accessKeyId === "" || region === "" || scope.length !== 4) {
+      throw invalid("Its Credential must be <access key>/<date>/<region>/s3vectors/aws4_request");
+    }
+    if (service !== SERVICE || terminator !== TERMINATOR) {
+      throw invalid(`It must be for the service ${SERVICE} and end in ${TERMINATOR}`);
+    }
+    const date = headerOf(headers, "x-amz-date") ?? "";
+    const at = timeOf(date);
+    if (at === undefined) throw invalid('It needs the header "x-amz-date", such as 20260131T235959Z');
+    if (date.slice(0, 8) !== day) throw invalid("Its Credential must have the day of x-amz-date");
+    if (!(Math.abs(now - at) <= SKEW_MAX_MS)) {
+      throw invalid(`Its x-amz-date ${date} is more than 15 minutes from this server's ${new Date(now).toISOString()}`);
+    }
+    const names = SignedHeaders.split(";");
+    for (const name of ["host", "x-amz-date"]) {
+      if (!names.includes(name)) throw invalid(`It must cover the header "${name}"`);
+    }
+    if (names.some((name) => headerOf(headers, name) === undefined)) {
+      throw invalid("It covers headers that the request does not have");
+    }
+    if (headers["x-amz-security-token"] !== undefined) {
+      throw invalid("There are no session tokens here: sign with an access key of this server");
+    }
+    const bodyHash = headers["x-amz-content-sha256"];
+    if (bodyHash !== undefined && !HASH.test(`${bodyHash}`)) {
+      throw invalid('It must cover the body: "x-amz-content-sha256" must be the SHA-256 of it, in hexadecimal');
+    }
+    if (!HASH.test(Signature)) throw invalid("It must have a Signature of 64 hexadecimal digits");
+    this.accessKeyId = accessKeyId;
+    this.#head = head;
+    this.#date = date;
+    this.#scope = [day, region, service, terminator];
+    this.#signedHeaders = names;
+    this.#signature = Signature;
+  }
+
+  /**
+   * The one of the candidates whose secret the request was signed with. Takes as long for none as for two. Throws
+   * CREDENTIALS_INVALID when the body is not the one that was signed.
+   */
+  signer<Candidate extends { readonly secret: string }>(
+    body: Uint8Array,
+    candidates: readonly Candidate[],
+  ): Candidate | undefined {
+    const text = this.#stringToSign(body);
+    const given = Buffer.from(this.#signature, "hex");
+    const tried = Array.from({ length: TRIED }, (_, i) => {
+      const right = hmacChain(`AWS4${candidates[i]?.secret ?? NO_SECRET}`, ...this.#scope, text);
+      return timingSafeEqual(right, given) ? candidates[i] : undefined;
+    });
+    return tried.find((candidate) => candidate !== undefined);
+  }
+
+  #stringToSign(body: Uint8Array): string {
+    const { method, path, query, headers } = this.#head;
+    const bodyHash = sha256(body);
+    if (bodyHash !== (headers["x-amz-content-sha256"] ?? bodyHash)) {
+      throw invalid('The body does not have the SHA-256 that "x-amz-content-sha256" says');
+    }
+    const request = [
+      method,
+      canonicalPath(path),
+      canonicalQuery(query),
+      ...this.#signedHeaders.map((name) => `${name}:${canonicalValue(headerOf(headers, name) ?? "")}`),
+      "",
+      this.#signedHeaders.join(";"),
+      bodyHash,
+    ].join("\n");
+    return [ALGORITHM, this.#date, this.#scope.join("/"), sha256(request)].join("\n");
+  }
+}
+
+const HASH = /^[0-9a-f]{64}$/;
+
+/** The parts of the header `authorization`. */
+function partsOf(authorization: string): Partial<Record<"Credential" | "SignedHeaders" | "Signature", string>> {
+  const space = authorization.indexOf(" ");
+  if (authorization.slice(0, space) !== ALGORITHM) throw invalid(`It must be of the kind ${ALGORITHM}`);
+  const parts = authorization.slice(space).split(",");
+  return Object.fromEntries(
+    parts.map((part) => {
+      const at = part.indexOf("=");
+      return [part.slice(0, at).trim(), part.slice(at + 1).trim()];
+    }),
+  );
+}
+
+const DATE = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/;
+
+function timeOf(date: string): number | undefined {
+  const time = Date.parse(date.replace(DATE, "$1-$2-$3T$4:$5:$6Z"));
+  return DATE.test(date) && !Number.isNaN(time) ? time : undefined;
+}
+
+/** A header's value; over HTTP/2 the host stands in a field of its own. */
+function headerOf(headers: SignedHead["headers"], name: string): string | undefined {
+  const value = headers[name] ?? (name === "host" ? headers[":authority"] : undefined);
+  return Array.isArray(value) ? value.join(",") : value;
+}
+
+function canonicalValue(value: string): string {
+  return value.trim().replace(/\s+/g, " ");
+}
+
+/** The path as it was sent, encoded once more: only Amazon S3 itself does without. */
+function canonicalPath(path: string): string {
+  return path
+    .split("/")
+    .map(encode)
+    .join("/")
+    .replace(/\/{2,}/g, "/");
+}
+
+function canonicalQuery(query: string): string {
+  const pairs = query.split("&").filter((pair) => pair !== "");
+  return (
+    pairs
+      .map((pair) => {
+        const at = pair.indexOf("=");
+        const [name, value] = at < 0 ? [pair, ""] : [pair.slice(0, at), pair.slice(at + 1)];
+        return `${encode(decode(name))} ${encode(decode(value))}`;
+      })
+      // A space sorts before all that a name may have.
+      .sort()
+      .map((pair) => pair.replace(" ", "="))
+      .join("&")
+  );
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** All but letters, digits and -._~ as %XX. */
+function encode(text: string): string {
+  return encodeURIComponent(text.toWellFormed()).replace(
+    /[!'()*]/g,
+    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
+}
+
+function sha256(data: string | Uint8Array): string {
+  return createHash("sha256").update(data).digest("hex");
+}
+
+function invalid(problem: string): QuiverError {
+  return new QuiverError("CREDENTIALS_INVALID", `The request's signature cannot be accepted. ${problem}`);
+}
