@@ -34,7 +34,8 @@ export function createS3VectorsFacade(service: Service, { now }: { now(): number
     numberFields: new Set(["float32"]),
     find({ method, path }) {
       const isPrefixed = path === PREFIX || path.startsWith(`${PREFIX}/`);
-      const rest = isPrefixed ? path.slice(PREFIX.length) : path;
+      // An endpoint that ends in a slash gives two.
+      const rest = (isPrefixed ? path.slice(PREFIX.length) : path).replace(/^\/+/, "/");
       const operation = TAGS.test(rest) ? byTagMethod.get(method) : method === "POST" ? byPath.get(rest) : undefined;
       return operation ?? (isPrefixed ? unknown : undefined);
     },

@@ -18,9 +18,8 @@ export class Input {
   readonly #path: string;
   readonly #found: Found;
 
-  /** An absent body has no members. */
   constructor(body: unknown, path = "", found: Found = { broken: [] }) {
-    this.fields = new JsonFields(body ?? {}, path.slice(1).replace(/\//g, "."));
+    this.fields = new JsonFields(body, path.slice(1).replace(/\//g, "."));
     this.#path = path;
     this.#found = found;
   }

@@ -9,7 +9,7 @@ export type Serve = (input: Input, request: FacadeRequest) => Promise<object>;
 /** An operation whose request is JSON. */
 export function operation(name: string, kind: CallKind, serve: Serve): Operation {
   const answer = async (request: FacadeRequest): Promise<FacadeAnswer> => {
-    return { status: 200, body: await serve(new Input(request.body), request) };
+    return { status: 200, body: await serve(new Input(request.body ?? {}), request) };
   };
   return { name, kind, maxBytes: S3_LIMITS.requestBytesMax, serve: answer };
 }

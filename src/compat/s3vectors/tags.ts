@@ -60,7 +60,7 @@ export function tagOperations({ tags }: Service): ReadonlyMap<string, Operation>
 }
 
 function read({ head, body, note }: FacadeRequest): { input: Input; resourceArn: string } {
-  const input = new Input(body);
+  const input = new Input(body ?? {});
   const resourceArn = decode(head.path.slice(head.path.lastIndexOf("/") + 1));
   input.text("resourceArn", resourceArn, { length: S3_LIMITS.resourceArn });
   note(resourceArn);
