@@ -71,8 +71,10 @@ export class JsonFields {
     return this.list(name)?.map((item, i) => new JsonFields(item, `${this.pathOf(name)}[${i}]`));
   }
 
-  /** Numbers as float32; too large ones are infinite, which no vector may be. */
+  /** Numbers as float32, which is what they may be already; too large ones are infinite, which no vector may be. */
   floats(name: string): Float32Array | undefined {
+    const value = this.has(name) ? this.#members[name] : undefined;
+    if (value instanceof Float32Array) return value;
     const list = this.#numbers(name);
     return list && Float32Array.from(list);
   }

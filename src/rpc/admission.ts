@@ -117,7 +117,8 @@ export function createAdmission(limits: AdmissionLimits, log: Log): Admission {
   };
 }
 
-const SEARCHES: ReadonlySet<string> = new Set(["QueryVectors", "BatchQueryVectors", "MeasureRecall"]);
+/** Methods of quiver.v1, and the one of Pinecone's service. */
+const SEARCHES: ReadonlySet<string> = new Set(["QueryVectors", "BatchQueryVectors", "MeasureRecall", "Query"]);
 const ALWAYS_SERVED = "quiver.v1.AdminService";
 
 /** Undefined: what runs the server (administration, health, reflection) is always served. */

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from "node:http";
 import { Code, ConnectError, type ContextKey, createContextKey, type HandlerContext } from "@connectrpc/connect";
 import type { AuditEntry, AuditLog } from "../audit-log.ts";
 import type { QuiverError } from "../errors.ts";
@@ -20,6 +21,8 @@ export interface Call {
   readonly requestId: string;
   /** As in the request's path, `quiver.v1.VectorService/PutVectors`, or that of a vendor's API, `s3vectors/PutVectors`. */
   readonly method: string;
+  /** Of its request. */
+  readonly headers: IncomingHttpHeaders;
   /** Nobody, until a signature over the whole request is checked. */
   caller: Caller;
   /** Aborted when the server shuts down: calls that never end by themselves end then. */
@@ -48,6 +51,7 @@ export const NO_LEASE: Lease = createMemoryBudget({ what: "Calls", maxBytes: 0 }
 const NO_CALL: Call = {
   requestId: "",
   method: "",
+  headers: {},
   caller: nobody({ address: "", secure: false }),
   shutdown: new AbortController().signal,
   lease: NO_LEASE,

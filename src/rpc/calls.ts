@@ -147,6 +147,7 @@ export function createCalls(options: CallsOptions): Calls {
     const call: Call = {
       requestId,
       method,
+      headers: request.headers,
       caller,
       shutdown,
       startedAt: performance.now(),

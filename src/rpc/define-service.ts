@@ -6,6 +6,8 @@ import { QuiverError } from "../errors.ts";
 export interface RpcService {
   readonly service: DescService;
   readonly implementation: Partial<ServiceImpl<DescService>>;
+  /** The longest request, in bytes, binary or JSON. Default: as long as the server takes any. */
+  readonly maxMessageBytes?: number;
 }
 
 /**

@@ -14,7 +14,7 @@ import { guardCall } from "./interceptor.ts";
 import { createJsonScan } from "./json-scan.ts";
 import { isPublic } from "./public-services.ts";
 import { requestFormat } from "./request-format.ts";
-import { publicLimits, type RpcLimits } from "./rpc-limits.ts";
+import { PUBLIC_BYTES_MAX, type RpcLimits, shorterMessages } from "./rpc-limits.ts";
 import { createFieldScan } from "./wire-scan.ts";
 
 /** How the calls of a method are served. */
@@ -74,10 +74,13 @@ export function createMethodRoutes(services: readonly RpcService[], limits: RpcL
   const router = createConnectRouter(connectOptions);
   for (const { service, implementation } of services) router.service(service, implementation);
   const unaryHandlers = unaryHandlersOf(services);
+  const bytesMax = new Map(services.map(({ service, maxMessageBytes }) => [service, maxMessageBytes]));
   const known = new Map(
     router.handlers.map((handler) => {
       const unary = unaryHandlers.get(handler.method);
-      return [handler.requestPath, { ...routeOf(handler, true, limits), unary }];
+      const maxBytes = bytesMax.get(handler.method.parent);
+      const own = maxBytes === undefined ? limits : shorterMessages(limits, maxBytes);
+      return [handler.requestPath, { ...routeOf(handler, true, own), unary }];
     }),
   );
 
@@ -105,7 +108,7 @@ const RPC_PATH = /^\/\w+(?:\.\w+)+\/\w+$/;
 function routeOf(handler: UniversalHandler, known: boolean, all: RpcLimits): Route {
   const { input, output, parent } = handler.method;
   const kind = known ? kindOf(handler.method) : undefined;
-  const limits = isPublic(parent.typeName) ? publicLimits(all) : all;
+  const limits = isPublic(parent.typeName) ? shorterMessages(all, PUBLIC_BYTES_MAX) : all;
   const [scanFields, scanJson] = [createFieldScan(input), createJsonScan(input)];
   const [binaryInput, writeFloats] = [withoutFloats(input), createFloatWriter(output)];
   return { handler, kind, known, limits, scanFields, scanJson, binaryInput, writeFloats, unary: undefined };

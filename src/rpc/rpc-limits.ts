@@ -29,12 +29,13 @@ export const DEFAULT_RPC_LIMITS: Readonly<RpcLimits> = Object.freeze({
   maxAnswerBytes: 512 * 1024 * 1024,
 });
 
-/** Of the services that need no access key: nothing that they are asked is long, and nobody knows who asks. */
-export function publicLimits(limits: RpcLimits): RpcLimits {
-  return { ...limits, maxMessageBytes: PUBLIC_BYTES_MAX, maxJsonBytes: PUBLIC_BYTES_MAX };
+/** Of a service whose messages are shorter than those of others. */
+export function shorterMessages(limits: RpcLimits, maxBytes: number): RpcLimits {
+  return { ...limits, maxMessageBytes: maxBytes, maxJsonBytes: maxBytes };
 }
 
-const PUBLIC_BYTES_MAX = 64 * 1024;
+/** Of the services that need no access key: nothing that they are asked is long, and nobody knows who asks. */
+export const PUBLIC_BYTES_MAX = 64 * 1024;
 
 /** Bytes that a byte of a request takes at most, once it is decoded and on its way to the store. */
 const REQUEST_TIMES = 4;

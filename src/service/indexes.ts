@@ -1,5 +1,5 @@
 import type { DistanceMetric, Engine, Index, IndexStats, Page } from "../engine/engine.ts";
-import { invalidField, quote } from "../errors.ts";
+import { invalidField, QuiverError, quote } from "../errors.ts";
 import type { Caller } from "./access/caller.ts";
 import { onlyAllowed } from "./access/only-allowed.ts";
 import { admitBucket, admitIndex, type ServiceContext } from "./context.ts";
@@ -94,6 +94,21 @@ export class Indexes {
       if (await this.#context.authorizer.may(caller, "GetIndexStats", { bucket, index })) shown.set(index, count);
     }
     return shown;
+  }
+
+  /**
+   * Names that begin with `prefix` of indexes that the caller may look at, in byte order, `max` at most; none where there is no
+   * such bucket. It counts as no request: it tells which index one is about.
+   */
+  async visible(caller: Caller, bucket: string, { prefix, max }: { prefix: string; max: number }): Promise<string[]> {
+    const isAllowed = ({ index }: Index) => this.#context.authorizer.may(caller, "GetIndex", { bucket, index });
+    const list = onlyAllowed((options) => this.#engine.listIndexes(bucket, options), nameOf, isAllowed);
+    try {
+      return (await list({ prefix, after: undefined, maxResults: max })).items.map(nameOf);
+    } catch (error) {
+      if (error instanceof QuiverError && error.reason === "BUCKET_NOT_FOUND") return [];
+      throw error;
+    }
   }
 
   async update(caller: Caller, request: UpdateIndexRequest): Promise<IndexWithArn> {
