@@ -3,6 +3,7 @@ import { assertMayListen } from "./assert-may-listen.ts";
 import { openAuditLog } from "./audit-log.ts";
 import { createFacades } from "./compat/facades.ts";
 import { createCompatHandler } from "./compat/handler.ts";
+import { createGrpcService } from "./compat/pinecone/grpc-service.ts";
 import type { Config } from "./config.ts";
 import { openCrashNotes } from "./engine/embedded/crash-notes.ts";
 import { openEmbeddedEngine } from "./engine/embedded/embedded-engine.ts";
@@ -85,7 +86,7 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
     await engine.close();
     throw error;
   }
-  const api = createServices(service);
+  const api = [...createServices(service), createGrpcService(service, { defaultBucket: config.defaultBucket })];
   const health = createHealth({
     services: api.map(({ service }) => service.typeName),
     state: () => readinessOf(engine),

@@ -744,7 +744,7 @@ export const UpdateResponseSchema: GenMessage<UpdateResponse> = /*@__PURE__*/
  */
 export type DescribeIndexStatsRequest = Message<"DescribeIndexStatsRequest"> & {
   /**
-   * Not supported.
+   * Must be absent or empty.
    *
    * @generated from field: google.protobuf.Struct filter = 1;
    */
@@ -786,7 +786,7 @@ export const NamespaceSummarySchema: GenMessage<NamespaceSummary> = /*@__PURE__*
  */
 export type DescribeIndexStatsResponse = Message<"DescribeIndexStatsResponse"> & {
   /**
-   * By name; the default one is "".
+   * By name; the default one is "__default__".
    *
    * @generated from field: map<string, NamespaceSummary> namespaces = 1;
    */
@@ -891,7 +891,7 @@ export const ListNamespacesRequestSchema: GenMessage<ListNamespacesRequest> = /*
  */
 export type ListNamespacesResponse = Message<"ListNamespacesResponse"> & {
   /**
-   * In byte order of their names.
+   * In byte order of their names; the default one comes first.
    *
    * @generated from field: repeated NamespaceDescription namespaces = 1;
    */
