@@ -1,6 +1,6 @@
 import { base64Decode } from "@bufbuild/protobuf/wire";
 import { Code, ConnectError, createContextValues } from "@connectrpc/connect";
-import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
+import type { UniversalHandler, UniversalServerRequest, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import { QuiverError } from "../errors.ts";
 import type { HttpRequest, HttpResponse } from "../node-http.ts";
@@ -37,7 +37,16 @@ export function createServe(options: ServeOptions): Serve {
     const [, request, response, call] = exchange;
     const answer = await answerCall(source, ...exchange);
     const body = answer.body && countAnswer(finishBody(request, answer.body, answer.trailer), call.answer, takeMemory);
-    await universalResponseToNodeResponse(body === undefined ? answer : { ...answer, body }, response);
+    if (body === undefined) return universalResponseToNodeResponse(answer, response);
+    if (answer.trailer === undefined || request.httpVersionMajor < 2)
+      return universalResponseToNodeResponse({ ...answer, body }, response);
+    const first = body.next();
+    const isEmpty = await first.then(
+      ({ done }) => done === true,
+      () => false,
+    );
+    if (isEmpty) sendTrailersOnly(response, answer);
+    else await universalResponseToNodeResponse({ ...answer, body: resume(first, body) }, response);
   };
 
   const answerCall = async (
@@ -69,6 +78,23 @@ async function* finishBody(request: HttpRequest, body: AsyncIterable<Uint8Array>
   yield* body;
   if (trailer !== undefined) relaxGrpcMessage(trailer);
   await discardRest(request);
+}
+
+async function* resume<T>(first: Promise<IteratorResult<T>>, rest: AsyncGenerator<T>): AsyncGenerator<T> {
+  const { done, value } = await first;
+  if (done) return;
+  yield value;
+  yield* rest;
+}
+
+/**
+ * Sends the status of a gRPC call without messages as its only headers: clients try no call again, whatever its status, once
+ * other headers have come. Not with writeHead(), after which the headers do not end the stream.
+ */
+function sendTrailersOnly(response: HttpResponse, { status, header, trailer }: UniversalServerResponse): void {
+  response.statusCode = status;
+  for (const [name, value] of [...(header ?? []), ...(trailer ?? [])]) response.setHeader(name, value);
+  response.end();
 }
 
 /** How connect-node calls errors of connections that clients have closed. */
