@@ -16,6 +16,8 @@ export interface AccessRow {
   readonly request: JsonObject;
   /** How a scope that is not enough is refused; default NOT_ALLOWED. */
   readonly deniedAs?: "JOB_NOT_FOUND";
+  /** Of Pinecone's service, whose indexes are those of the bucket in MINE: a header names the index, and no other bucket can be meant. */
+  readonly ofDefaultBucket?: true;
 }
 
 const BUCKET = { vectorBucketName: MINE.bucket };
@@ -171,6 +173,22 @@ export const ACCESS_ROWS: Readonly<Record<string, AccessRow>> = {
   "quiver.v1.AdminService/VerifyStorage": { role: "admin", about: "server", request: {} },
   "quiver.v1.AdminService/GetServerInfo": { role: "read-only", about: "anything", request: {} },
 
+  "VectorService/Upsert": pinecone("read-write", "namespace", {
+    namespace: "n",
+    vectors: [{ id: "k", values: [1, 2] }],
+  }),
+  "VectorService/Delete": pinecone("read-write", "namespace", { namespace: "n", ids: ["none"] }),
+  "VectorService/Fetch": pinecone("read-only", "namespace", { namespace: "n", ids: ["k"] }),
+  "VectorService/FetchByMetadata": pinecone("read-only", "namespace", { namespace: "n", filter: { m: 1 } }),
+  "VectorService/List": pinecone("read-only", "namespace", { namespace: "n" }),
+  "VectorService/Query": pinecone("read-only", "namespace", { namespace: "n", vector: [1, 2], topK: 1 }),
+  "VectorService/Update": pinecone("read-write", "namespace", { namespace: "n", id: "k", setMetadata: { m: 1 } }),
+  "VectorService/DescribeIndexStats": pinecone("read-only", "part of index", {}),
+  "VectorService/ListNamespaces": pinecone("read-only", "part of index", {}),
+  "VectorService/CreateNamespace": pinecone("read-write", "namespace", { name: "n" }),
+  "VectorService/DescribeNamespace": pinecone("read-only", "namespace", { namespace: "n" }),
+  "VectorService/DeleteNamespace": pinecone("read-write", "namespace", { namespace: "n" }),
+
   "grpc.health.v1.Health/Check": { role: "everybody", about: "anything", request: {} },
   "grpc.health.v1.Health/List": { role: "everybody", about: "anything", request: {} },
   "grpc.health.v1.Health/Watch": { role: "everybody", about: "anything", request: {} },
@@ -185,6 +203,10 @@ export const ACCESS_ROWS: Readonly<Record<string, AccessRow>> = {
     request: { listServices: "" },
   },
 };
+
+function pinecone(role: Role, about: AccessRow["about"], request: JsonObject): AccessRow {
+  return { role, about, request, ofDefaultBucket: true };
+}
 
 /** The request of a row about OTHERS in place of MINE. */
 export function aboutOthers(request: JsonObject): JsonObject {
