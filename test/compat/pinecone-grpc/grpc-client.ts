@@ -9,13 +9,18 @@ const packages = loadPackageDefinition(
   loadSync("pinecone/vector_service.proto", {
     includeDirs: [resolve(import.meta.dirname, "../../../proto")],
     longs: Number,
-    arrays: true,
   }),
 );
 const VectorService = packages.VectorService as ServiceClientConstructor;
 
 /** Every method of the service, as its file names them. */
 export const METHODS = Object.keys(VectorService.service);
+
+/** The answer of the method with this path. */
+export function decodeAnswer(path: string, bytes: Buffer): Record<string, Json> {
+  const method = Object.values(VectorService.service).find((each) => each.path === path);
+  return fromStructs(method?.responseDeserialize(bytes)) as Record<string, Json>;
+}
 
 export interface GrpcClientOptions {
   readonly headers?: Readonly<Record<string, string>>;

@@ -4,12 +4,14 @@ import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 
 const folder = resolve(import.meta.dirname, "../python");
-const python = join(folder, "venv/bin/python");
+/** The environment in which most clients are, and the one of Pinecone's last client with Google's gRPC. */
+type Environment = "venv" | "venv-pinecone-grpc";
+const pythonOf = (environment: Environment) => join(folder, environment, "bin/python");
 
 /** For `test`: skips it where the vendors' Python clients are not installed; with CI set, it fails instead. */
 export const WITH_PYTHON = {
   skip:
-    existsSync(python) || process.env.CI !== undefined
+    (existsSync(pythonOf("venv")) && existsSync(pythonOf("venv-pinecone-grpc"))) || process.env.CI !== undefined
       ? false
       : "the vendors' Python clients are not installed: scripts/python-clients does that",
 };
@@ -19,8 +21,9 @@ export async function runPython(
   script: string,
   args: readonly string[],
   env: NodeJS.ProcessEnv = {},
+  environment: Environment = "venv",
 ): Promise<unknown> {
-  const child = spawn(python, [join(folder, script), ...args], {
+  const child = spawn(pythonOf(environment), [join(folder, script), ...args], {
     env: { ...process.env, NO_PROXY: "*", PYTHONDONTWRITEBYTECODE: "1", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
