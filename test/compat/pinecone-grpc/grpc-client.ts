@@ -16,6 +16,11 @@ const VectorService = packages.VectorService as ServiceClientConstructor;
 /** Every method of the service, as its file names them. */
 export const METHODS = Object.keys(VectorService.service);
 
+export function encodeRequest(path: string, request: object): Buffer {
+  const method = Object.values(VectorService.service).find((each) => each.path === path);
+  return method?.requestSerialize(toStructs(request)) as Buffer;
+}
+
 /** The answer of the method with this path. */
 export function decodeAnswer(path: string, bytes: Buffer): Record<string, Json> {
   const method = Object.values(VectorService.service).find((each) => each.path === path);
@@ -57,6 +62,16 @@ export class GrpcClient {
         this.called.add(method);
         done(fromStructs(answer) as Record<string, Json>);
       }),
+    );
+  }
+
+  /** Sends bytes for a message, and takes them for an answer. */
+  send(path: string, message: Buffer): Promise<Buffer | undefined> {
+    const same = (bytes: Buffer) => bytes;
+    return new Promise((done, fail) =>
+      this.#client.makeUnaryRequest(path, same, same, message, this.#metadata, (error, answer) =>
+        error ? fail(error) : done(answer),
+      ),
     );
   }
 

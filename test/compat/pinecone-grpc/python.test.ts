@@ -15,6 +15,7 @@ import { ServerProcess } from "../../support/server.ts";
 import { temporaryDirectory } from "../../support/temporary-directory.ts";
 import { startCompatServer } from "../support/compat-server.ts";
 import { runPython, WITH_PYTHON } from "../support/python.ts";
+import { OPERATIONS } from "./operations.ts";
 
 /** Pinecone's Python client with Google's gRPC, of which 8 is the last, and with one of its own. */
 const CLIENTS = { "8": "venv-pinecone-grpc", "10": "venv" } as const;
@@ -72,9 +73,17 @@ for (const [version, environment] of Object.entries(CLIENTS)) {
     runPython("pinecone-grpc.py", [JSON.stringify(settings)], env, environment);
 
   test(`Pinecone's Python client ${version} calls every method, by host`, WITH_PYTHON, async (t) => {
-    const url = await startCompatServer(t);
+    const audit = join(temporaryDirectory(), "audit.log");
+    const url = await startCompatServer(t, ["--audit-log", audit]);
     await createIndex(nativeOf(url), "default", "docs", metric);
     assert.deepEqual(await run({ task: "every method", host: new URL(url).host }), EVERY_METHOD);
+    const succeeded = new Set(
+      entriesIn(audit)
+        .filter(({ code }) => code === "OK")
+        .map(({ method }) => method),
+    );
+    for (const { operation, status } of OPERATIONS)
+      assert.equal(succeeded.has(`VectorService/${operation}`), status !== "not offered", operation);
   });
 
   test(`Pinecone's Python client ${version} calls every method over TLS`, WITH_PYTHON, async (t) => {
@@ -173,11 +182,14 @@ for (const [version, environment] of Object.entries(CLIENTS)) {
   );
 }
 
+function entriesIn(audit: string): readonly { readonly method: string; readonly code: string }[] {
+  const lines = readFileSync(audit, "utf8").trimEnd().split("\n");
+  return lines.map((line) => JSON.parse(line));
+}
+
 /** How the calls of Upsert ended. */
 function attemptsIn(audit: string): readonly string[] {
-  const entries = readFileSync(audit, "utf8").trimEnd().split("\n");
-  return entries
-    .map((line) => JSON.parse(line))
+  return entriesIn(audit)
     .filter(({ method }) => method === "VectorService/Upsert")
     .map(({ code }) => code);
 }
