@@ -34,26 +34,23 @@ export function createWriteOperations(
     async update(call) {
       const fields = new JsonFields(call.body);
       const partition = toPartition(options, call, fields.string("namespace"));
+      const id = fields.string("id") ?? "";
+      const data = toValues(fields, id);
+      const sparse = toSparse(fields, "sparseValues");
       const setMetadata = toMetadata(fields, "setMetadata");
       const filter = toFilter(fields);
-      const id = fields.string("id") ?? "";
       if ((id === "") === (filter === undefined)) throw invalidField("id", "Give either id or filter");
-      if (filter) {
-        const dryRun = fields.boolean("dryRun") ?? false;
-        const change = { updates: [], filter, setMetadata: setMetadata ?? {} };
-        const request = { ...partition, ...change, dryRun, idempotencyKey: "" };
-        const { lsn, matchedCount } = await orIfAbsent(service.vectors.update(call.caller, request), NOTHING);
-        call.noteLsn?.(lsn);
-        return { matchedRecords: matchedCount };
-      }
-      const data = toValues(fields, id);
+      if (filter && (data || sparse))
+        throw invalidField("values", "Cannot be given with a filter: only setMetadata can");
       await assertNotSparse(service, call.caller, partition, data);
-      const update = { key: toId("id", id), data, sparse: toSparse(fields, "sparseValues"), setMetadata };
-      const change = { updates: [update], filter: undefined, setMetadata: undefined };
-      const request = { ...partition, ...change, dryRun: false, idempotencyKey: "" };
-      const { lsn } = await orIfAbsent(service.vectors.update(call.caller, request), NOTHING);
+      const change = filter
+        ? { updates: [], filter, setMetadata: setMetadata ?? {} }
+        : { updates: [{ key: toId("id", id), data, sparse, setMetadata }], filter, setMetadata: undefined };
+      const dryRun = fields.boolean("dryRun") ?? false;
+      const request = { ...partition, ...change, dryRun, idempotencyKey: "" };
+      const { lsn, matchedCount } = await orIfAbsent(service.vectors.update(call.caller, request), NOTHING);
       call.noteLsn?.(lsn);
-      return {};
+      return filter ? { matchedRecords: matchedCount } : {};
     },
 
     async delete(call) {

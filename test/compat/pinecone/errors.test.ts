@@ -87,6 +87,7 @@ test("hostile bodies are refused with the place of what is wrong", async (t) => 
     ["/query", { topK: 1, vector: values, includeValues: "yes" }, /^includeValues: Must be a boolean/],
     ["/vectors/update", { setMetadata: { a: 1 } }, /^id: Give either id or filter/],
     ["/vectors/update", { id: "a", filter: { a: 1 } }, /^id: Give either id or filter/],
+    ["/vectors/update", { filter: { a: 1 }, values }, /^values: Cannot be given with a filter/],
     ["/vectors/update", { id: "a", values: [1] }, /^Vector dimension 1 does not match/],
     ["/vectors/delete", {}, /^ids: Give exactly one of ids, deleteAll and filter/],
     ["/vectors/delete", { filter: {} }, /^ids: Give exactly one/],
@@ -190,6 +191,7 @@ test("an update by metadata can be tried first, and changes nothing then", async
   const change = { filter: { n: 1 }, setMetadata: { m: 2 } };
   const tried = await ask(url, `${index}/vectors/update`, { ...change, dryRun: true });
   assert.deepEqual(tried.body, { matchedRecords: 1 });
+  await ask(url, `${index}/vectors/update`, { id: "a", setMetadata: { m: 1 }, dryRun: true });
   assert.deepEqual((await ask(url, `${index}/vectors/fetch?ids=a`)).body.vectors.a.metadata, { n: 1 });
   assert.deepEqual((await ask(url, `${index}/vectors/update`, change)).body, { matchedRecords: 1 });
   assert.deepEqual((await ask(url, `${index}/vectors/fetch?ids=a`)).body.vectors.a.metadata, { n: 1, m: 2 });
