@@ -342,6 +342,12 @@ test("indexes of another API are shown as far as Amazon's clients can name them"
     vectorBuckets?.map(({ vectorBucketName }) => vectorBucketName),
     ["my-bucket"],
   );
+  // Also where a page has nothing that may be shown.
+  const names: (string | undefined)[] = [];
+  for await (const page of sdk.paginateListVectorBuckets({ client, pageSize: 1 }, {})) {
+    names.push(...(page.vectorBuckets ?? []).map(({ vectorBucketName }) => vectorBucketName));
+  }
+  assert.deepEqual(names, ["my-bucket"]);
   for (const indexName of ["dots", "Upper", "x", "under_score"]) {
     await native.indexes.createIndex({
       ...BUCKET,
