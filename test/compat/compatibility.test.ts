@@ -12,6 +12,7 @@ test("no operation stands in a table twice, and what differs or is not offered s
   for (const { title, rows } of VENDORS) {
     const names = rows.map(({ operation }) => operation);
     assert.deepEqual(names, [...new Set(names)], title);
-    for (const { operation, status, note } of rows) assert.ok(status === "works" || note !== "", `${title}: ${operation}`);
+    for (const { operation, status, note } of rows)
+      assert.ok(status === "works" || note !== "", `${title}: ${operation}`);
   }
 });

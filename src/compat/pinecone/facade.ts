@@ -7,7 +7,7 @@ import { createDataPlane, type DataPlane, type DataPlaneOptions } from "./data-p
 import { fromError, type Plane } from "./errors.ts";
 import { type ControlOperation, createIndexOperations } from "./indexes.ts";
 import { PINECONE_LIMITS } from "./limits.ts";
-import { CONTROL_NOT_OFFERED, DATA_NOT_OFFERED, notOffered } from "./not-offered.ts";
+import { CONTROL_NOT_OFFERED, DATA_NOT_OFFERED, type NotOffered, notOffered } from "./not-offered.ts";
 import { queryFields } from "./query-fields.ts";
 import { fromResponse } from "./rest-form.ts";
 import { createRoutes, pathBelow } from "./routes.ts";
@@ -85,12 +85,12 @@ function createHandlers(service: Service, options: DataPlaneOptions): Readonly<R
     "POST /namespaces": fromBody(plane, "createNamespace", "write"),
     "GET /namespaces/{namespace}": fromPath(plane, "describeNamespace", "read"),
     "DELETE /namespaces/{namespace}": fromPath(plane, "deleteNamespace", "write"),
-    ...mapValues(DATA_NOT_OFFERED, (name) => refusing("data", name, notOffered(name))),
+    ...refusals("data", DATA_NOT_OFFERED),
   };
   return {
     "POST /indexes": control("createIndex", "write", indexes.createIndex),
     "GET /indexes": control("listIndexes", "read", indexes.listIndexes),
-    ...mapValues(CONTROL_NOT_OFFERED, (name) => refusing("control", name, notOffered(name))),
+    ...refusals("control", CONTROL_NOT_OFFERED),
     "GET /indexes/{index}": control("describeIndex", "read", indexes.describeIndex),
     "PATCH /indexes/{index}": control("configureIndex", "write", indexes.configureIndex),
     "DELETE /indexes/{index}": control("deleteIndex", "write", indexes.deleteIndex),
@@ -168,6 +168,8 @@ function unknown(plane: Plane): Handler {
   return refusing(plane, "unknown", new QuiverError("SERVICE_NOT_FOUND", message));
 }
 
-function mapValues<To>(record: Readonly<Record<string, string>>, map: (value: string) => To): Record<string, To> {
-  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]));
+function refusals(plane: Plane, rows: Readonly<Record<string, NotOffered>>): Record<string, Handler> {
+  return Object.fromEntries(
+    Object.entries(rows).map(([pattern, row]) => [pattern, refusing(plane, row.operation, notOffered(row))]),
+  );
 }

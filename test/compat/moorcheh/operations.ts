@@ -1,9 +1,4 @@
-/** What becomes of every operation of Moorcheh's official clients. */
-export interface OperationRow {
-  readonly operation: string;
-  readonly status: "works" | "differs" | "not offered";
-  readonly note: string;
-}
+import type { OperationRow } from "../support/compatibility-table.ts";
 
 const NO_TEXT = "no embedding model here: 400 with a sentence that says so";
 const TEXT_REFUSED =

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
+import type { OperationRow } from "../support/compatibility-table.ts";
 import { runPython } from "../support/python.ts";
-import type { OperationRow } from "./operations.ts";
 
 /** One call of an official client, such as `vectors.upload`. */
 export interface ClientCall {

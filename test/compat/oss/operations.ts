@@ -1,9 +1,4 @@
-/** How a vendor's operation fares here. */
-export interface OperationRow {
-  readonly operation: string;
-  readonly status: "works" | "differs" | "not offered";
-  readonly note: string;
-}
+import type { OperationRow } from "../support/compatibility-table.ts";
 
 /** Every operation of the vector buckets of Alibaba Cloud OSS. */
 export const OPERATIONS: readonly OperationRow[] = [

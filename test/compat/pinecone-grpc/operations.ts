@@ -1,9 +1,7 @@
+import type { OperationRow } from "../support/compatibility-table.ts";
+
 /** Every method of Pinecone's gRPC API 2026-04; the index is named beside them, see `indexOfCall`. */
-export const OPERATIONS: readonly {
-  readonly operation: string;
-  readonly status: "works" | "differs" | "not offered";
-  readonly note: string;
-}[] = [
+export const OPERATIONS: readonly OperationRow[] = [
   { operation: "Upsert", status: "works", note: "" },
   { operation: "Delete", status: "works", note: "" },
   { operation: "Fetch", status: "works", note: "" },

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { Pinecone } from "pinecone-8";
-import { OPERATIONS } from "../../../src/compat/pinecone/operations.ts";
 import { startCompatServer } from "../support/compat-server.ts";
 import { configuration, SERVERLESS } from "./clients.ts";
+import { OPERATIONS } from "./operations.ts";
 import { ask } from "./wire.ts";
 
 const vector = [1, 2, 3];

@@ -1,8 +1,4 @@
-export interface OperationRow {
-  readonly operation: string;
-  readonly status: "works" | "differs" | "not offered";
-  readonly note: string;
-}
+import type { OperationRow } from "../support/compatibility-table.ts";
 
 /** Every operation of Amazon S3 Vectors, and how it is here; the tests of the clients hold each row to it. */
 export const OPERATIONS: readonly OperationRow[] = [
