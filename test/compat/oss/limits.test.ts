@@ -252,6 +252,15 @@ test("an index that says nothing has 512 dimensions and measures the euclidean d
   ]);
 });
 
+test("a key that stands twice is told without the options of another API", async (t) => {
+  const url = await startCompatServer(t);
+  await sendOss(url, bucket(BUCKET));
+  await sendOss(url, index({ indexName: "idx" }));
+  const answer = await sendOss(url, put([...vectors(2), ...vectors(1)]));
+  const message = assertOssError(answer, 400, "VectorIndexParameterInvalid");
+  assert.equal(message, 'vectors[2].key: Key "k0" stands in vectors[0] already');
+});
+
 test("a zero vector is refused on a cosine index", async (t) => {
   const url = await startCompatServer(t);
   await sendOss(url, bucket(BUCKET));

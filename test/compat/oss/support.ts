@@ -141,6 +141,8 @@ export type ClientCall = readonly [operation: string, args?: Readonly<Record<str
 export interface ClientSetup extends Partial<Pick<SigningKey, "accessKeyId" | "secret">> {
   /** How the client reaches the server. */
   readonly via?: "proxy" | "resolver";
+  /** The endpoint's name. Default: localhost. */
+  readonly host?: string;
   readonly retries?: number;
   readonly additionalHeaders?: readonly string[];
 }

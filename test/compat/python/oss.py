@@ -1,6 +1,6 @@
 """Calls vector buckets with the official client of Alibaba Cloud OSS, unmodified, and prints what each call came to.
 
-argv[1]: {url, via, accessKeyId, secret, retries?, additionalHeaders?, calls: [[operation, arguments], ...]}, where an
+argv[1]: {url, via, accessKeyId, secret, host?, retries?, additionalHeaders?, calls: [[operation, arguments], ...]}, where an
 operation is named as in the API, or as `pages of ListVectors`, whose argument `limit` is the paginator's.
 """
 
@@ -43,7 +43,7 @@ def client_of(setup):
     config.credentials_provider = oss.credentials.StaticCredentialsProvider(setup["accessKeyId"], setup["secret"])
     config.region = "cn-hangzhou"
     config.account_id = ACCOUNT
-    config.endpoint = setup["url"].replace("127.0.0.1", "localhost")
+    config.endpoint = setup["url"].replace("127.0.0.1", setup.get("host", "localhost"))
     config.retry_max_attempts = setup.get("retries")
     config.retryer = oss.retry.StandardRetryer(backoff_delayer=oss.retry.FixedDelayBackoff(0))
     config.additional_headers = setup.get("additionalHeaders")
