@@ -187,6 +187,20 @@ function entriesIn(audit: string): readonly { readonly method: string; readonly 
   return lines.map((line) => JSON.parse(line));
 }
 
+test("Pinecone's Python client 10 opens by name the only index that its key may look at", WITH_PYTHON, async (t) => {
+  const url = await startCompatServer(t);
+  const native = nativeOf(url);
+  await createIndex(native, "default", "docs", { dimension: 4 });
+  await createIndex(native, "default", "docs-old", { dimension: 8 });
+  const { apiKey: admin } = await native.admin.createAccessKey({ role: AccessRole.ADMIN });
+  const scopes = [{ vectorBucketName: "default", indexName: "docs-old" }];
+  const request = { role: AccessRole.READ_ONLY, scopes };
+  const { apiKey } = await native.admin.createAccessKey(request, { headers: { "api-key": admin } });
+  const places = { "by name": { name: "docs-old", host: "" } };
+  const settings = { task: "dimensions", host: new URL(url).host, controlPlane: `${url}/pinecone`, apiKey, places };
+  assert.deepEqual(await runPython("pinecone-grpc.py", [JSON.stringify(settings)]), { "by name": 8 });
+});
+
 /** How the calls of Upsert ended. */
 function attemptsIn(audit: string): readonly string[] {
   return entriesIn(audit)

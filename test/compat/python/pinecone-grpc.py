@@ -19,6 +19,7 @@ def open_index(name="", host=settings["host"], api_key=settings.get("apiKey", "k
         return client.Index(name=name, host=host, grpc_config=GRPCClientConfig(secure=ca is not None))
     # By default it tries six times, and waits for up to a minute before each.
     retries = pinecone.RetryConfig(max_retries=2, max_wait=0.1)
+    options["host"] = settings.get("controlPlane")
     client = pinecone.Pinecone(grpc_scheme="http" if ca is None else "https", retry_config=retries, **options)
     return client.index(name=name, host=host, grpc=True)
 
