@@ -74,7 +74,7 @@ class Parser {
   #condition(path: string, key: string, operand: unknown, depth: number): Filter {
     if (!key.isWellFormed()) throw invalid(path, "Must be valid Unicode");
     if (this.#nonFilterableKeys.includes(key)) {
-      throw invalid(path, "Must not be one of the index's non-filterable metadata keys", { nonFilterableKey: key });
+      throw invalid(path, "Must not be one of the index's non-filterable metadata keys", { non_filterable_key: key });
     }
     if (isObject(operand)) return this.#operators(path, key, operand, depth + 1);
     return oneOf(key, [scalar(path, operand, "a string, a number, a boolean or an object of operators")]);

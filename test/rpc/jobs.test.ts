@@ -140,6 +140,7 @@ test("the errors of a job have their details in JSON, too", async (t) => {
     "@type": "type.googleapis.com/google.rpc.ErrorInfo",
     reason: "DIMENSION_MISMATCH",
     domain: "quiver",
+    metadata: { dimension: `${DIMENSION}`, given: "1" },
   });
 });
 

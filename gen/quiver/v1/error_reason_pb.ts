@@ -46,7 +46,7 @@ export const ErrorReason = {
 
   /**
    * INVALID_ARGUMENT. A vector or query has more or fewer values than the index's dimension. Use the embedding model
-   * that the index was made for, or create an index of this dimension.
+   * that the index was made for, or create an index of this dimension; the metadata says {dimension, given}.
    *
    * @generated from enum value: ERROR_REASON_DIMENSION_MISMATCH = 3;
    */
@@ -86,7 +86,7 @@ export const ErrorReason = {
 
   /**
    * INVALID_ARGUMENT. Metadata has more bytes or keys than allowed. Store less, or long values under non-filterable
-   * keys.
+   * keys; `unit` in the metadata says of what there is too much: keys, bytes or filterable bytes.
    *
    * @generated from enum value: ERROR_REASON_METADATA_TOO_LARGE = 8;
    */
@@ -94,7 +94,8 @@ export const ErrorReason = {
 
   /**
    * INVALID_ARGUMENT. A filter is empty, too large, names an unknown operator or a non-filterable key, or compares with
-   * the wrong type. Correct it at the path that BadRequest names.
+   * the wrong type. Correct it at the path that BadRequest names; `non_filterable_key` in the metadata is the key, where
+   * that is why.
    *
    * @generated from enum value: ERROR_REASON_FILTER_INVALID = 9;
    */

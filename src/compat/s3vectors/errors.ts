@@ -122,7 +122,7 @@ export function answerError(error: QuiverError, operation: Operation): FacadeAns
 
 function messageOf({ reason, message, metadata }: QuiverError, operation: Operation): string {
   if (reason === "FILTER_INVALID") {
-    return metadata.nonFilterableKey === undefined ? "Invalid filter" : NON_FILTERABLE;
+    return metadata.non_filterable_key === undefined ? "Invalid filter" : NON_FILTERABLE;
   }
   const asked = reason === "BUCKET_NOT_FOUND" && ON_INDEX.has(operation.name) ? "INDEX_NOT_FOUND" : reason;
   return MESSAGES[asked] ?? message;
