@@ -98,6 +98,7 @@ async function answerOf(...[asked, request, response, call]: Exchange): Promise<
     const encoding = head.headers["content-encoding"] ?? "identity";
     if (encoding !== "identity") throw malformed(`is compressed with ${JSON.stringify(encoding)}: send it as it is`);
     const { bytes, isWhole } = await context.wait(gatherBody(request, operation.maxBytes, call.lease.reserve));
+    call.stage = "handler";
     if (!isWhole) throw tooLarge(operation.maxBytes);
     const isLarge = bytes.length >= LARGE_BYTES;
     if (isLarge) await context.wait(workTurns.next(bytes.length));
@@ -105,7 +106,6 @@ async function answerOf(...[asked, request, response, call]: Exchange): Promise<
     call.caller = caller;
     const body = operation.maxBytes === 0 ? undefined : parse(bytes, scan);
     if (isLarge) await context.wait(workTurns.next(bytes.length));
-    call.stage = "handler";
     return await context.wait(operation.serve({ head, caller, body, bytes, note: call.note }));
   } finally {
     stop();
