@@ -59,7 +59,7 @@ export interface Facade {
   /** The operation that a request asks for; undefined: it is none of this API. */
   find(head: RequestHead): Operation | undefined;
   /** Throws CREDENTIALS_MISSING or CREDENTIALS_INVALID, before the body is read or after it. */
-  authenticate(head: RequestHead): Proof;
+  authenticate(head: RequestHead, operation: Operation): Proof;
   /** An error as the API's clients understand it. */
   answerError(error: QuiverError, head: RequestHead, operation: Operation): FacadeAnswer;
   /** What every answer carries. */

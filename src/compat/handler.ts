@@ -39,7 +39,7 @@ export function createCompatHandler(options: CompatHandlerOptions): CompatHandle
     for (const [facade, scan] of scans) {
       const operation = facade.find(head);
       if (operation === undefined) continue;
-      const [proof, stranger] = authenticate(facade, head);
+      const [proof, stranger] = authenticate(facade, head, operation);
       const plan: CallPlan = {
         requestId: head.requestId,
         method: `${facade.name}/${operation.name}`,
@@ -138,9 +138,9 @@ async function send(
   await sendBody(request, response, answer, memory);
 }
 
-function authenticate(facade: Facade, head: RequestHead): [Proof, QuiverError | undefined] {
+function authenticate(facade: Facade, head: RequestHead, operation: Operation): [Proof, QuiverError | undefined] {
   try {
-    return [facade.authenticate(head), undefined];
+    return [facade.authenticate(head, operation), undefined];
   } catch (error) {
     if (!(error instanceof QuiverError)) throw error;
     return [() => nobody(head.origin), error];

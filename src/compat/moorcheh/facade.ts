@@ -1,6 +1,6 @@
 import { QuiverError } from "../../errors.ts";
 import type { Service } from "../../service/service.ts";
-import { byApiKey } from "../api-key.ts";
+import { byApiKey } from "../by-api-key.ts";
 import type { Facade, Proof, RequestHead } from "../facade.ts";
 import { type Api, answerError } from "./errors.ts";
 import { deleteItems, deleteVectors, getItems } from "./items.ts";

@@ -1,14 +1,14 @@
 import type { ArnScope } from "../../service/names.ts";
 import type { Service } from "../../service/service.ts";
-import { byApiKey } from "../api-key.ts";
-import type { Facade, Operation, Proof, RequestHead } from "../facade.ts";
+import type { Facade, Operation, RequestHead } from "../facade.ts";
+import { authenticate } from "./authenticate.ts";
 import { bucketSettingRoutes } from "./bucket-settings.ts";
 import { bucketRoutes } from "./buckets.ts";
 import { answerError } from "./errors.ts";
 import { hostOf } from "./host.ts";
 import { indexRoutes } from "./indexes.ts";
 import { NOT_OFFERED, notOffered, type Routes } from "./operations.ts";
-import { assertContentMd5, isSignedOss4, verifyOss4 } from "./oss4.ts";
+import { isSignedOss4 } from "./oss4.ts";
 import { vectorRoutes } from "./vectors.ts";
 
 export interface OssFacadeOptions {
@@ -41,32 +41,18 @@ export function createOssFacade(service: Service, { scope, now }: OssFacadeOptio
     return Object.hasOwn(routes, route) ? routes[route] : NOT_OFFERED;
   };
 
-  const authenticate = (head: RequestHead): Proof => {
-    const { headers, origin } = head;
-    const caller = callerOf(head);
-    // Whatever its body is: an object's is no JSON.
-    if (find(head) === NOT_OFFERED) throw notOffered(head);
-    return (body) => {
-      assertContentMd5(headers, body);
-      return caller(body);
-    };
-
-    function callerOf(head: RequestHead): Proof {
-      if (service.callers.isOpen) return () => service.callers.identify(undefined, origin);
-      if (!isSignedOss4(headers)) return byApiKey(service, head);
-      // The list is asked of the endpoint, whatever the endpoint's name looks like.
-      const bucket = find(head) === list ? undefined : hostOf(head).bucket;
-      const { credential } = verifyOss4({ ...head, bucket }, (id) => service.accessKeys.signingSecrets(id), now());
-      service.accessKeys.noteUse(credential);
-      return () => ({ ...origin, ...credential });
-    }
-  };
-
   return {
     name: "oss",
     numberFields: new Set(["float32"]),
     find,
-    authenticate,
+    authenticate(head, operation) {
+      // The list is asked of the endpoint, whatever the endpoint's name looks like.
+      const bucket = operation === list ? undefined : hostOf(head).bucket;
+      const proof = authenticate(service, head, { bucket, now: now() });
+      // Whatever its body is: an object's is no JSON.
+      if (operation === NOT_OFFERED) throw notOffered(head);
+      return proof;
+    },
     answerError: (error, head, operation) => answerError(error, head, operation, hostOf(head).endpoint),
     headers: ({ requestId }) => ({ "x-oss-request-id": requestId }),
   };

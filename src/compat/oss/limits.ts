@@ -23,8 +23,6 @@ export const OSS_LIMITS = Object.freeze({
   listIndexesMax: 500,
   listBucketsDefault: 100,
   listBucketsMax: 1_000,
-  /** How far the clock of who signs may be from this one. */
-  clockSkewMaxMs: 15 * 60 * 1_000,
   /** Bytes of the body of a put: room for 500 vectors of 4,096 numbers as text. */
   putBytesMax: DEFAULT_RPC_LIMITS.maxJsonBytes,
   /** Bytes of any other body: room for 500 keys of 1,024 bytes with every character escaped. */

@@ -1,15 +1,13 @@
-import { createHash, timingSafeEqual } from "node:crypto";
+import { createHash } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import type { SigningSecret } from "../../service/access/access-keys.ts";
-import { hmacChain } from "../hmac-chain.ts";
+import { CLOCK_SKEW_MAX_MS, hmacChain, signerAmong, signingTimeOf } from "../signature.ts";
 import { ossError } from "./errors.ts";
 import type { OssHost } from "./host.ts";
-import { OSS_LIMITS } from "./limits.ts";
 
 const ALGORITHM = "OSS4-HMAC-SHA256";
 const AUTHORIZATION =
   /^OSS4-HMAC-SHA256 +Credential=([^/,\s]+)\/(\d{8})\/([^/,\s]+)\/oss\/aliyun_v4_request(?: *, *AdditionalHeaders=([^,\s]*))? *, *Signature=([0-9a-f]{64}) *$/;
-const TIME = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/;
 const UNSIGNED = "UNSIGNED-PAYLOAD";
 
 /** What is signed of a request; the body is not. */
@@ -53,13 +51,10 @@ export function verifyOss4(
   const canonical = canonicalRequest(request, region, additional);
   const text = [ALGORITHM, signedAt, scope, createHash("sha256").update(canonical).digest("hex")].join("\n");
   const signature = Buffer.from(given, "hex");
-  const isRight = (secret: string) => {
-    const right = hmacChain(`aliyun_v4${secret}`, date, region, "oss", "aliyun_v4_request", text);
-    return timingSafeEqual(right, signature);
-  };
   const secrets = secretsOf(id);
-  if (secrets.length === 0) isRight("");
-  const [found] = secrets.filter(({ secret }) => isRight(secret));
+  const found = signerAmong(secrets, signature, (secret) =>
+    hmacChain(`aliyun_v4${secret}`, date, region, "oss", "aliyun_v4_request", text),
+  );
   if (found !== undefined) return found;
   if (secrets.length === 0) {
     throw refuse("InvalidAccessKeyId", "The OSS Access Key Id you provided does not exist in our records.");
@@ -78,15 +73,14 @@ export function assertContentMd5(headers: IncomingHttpHeaders, body: Uint8Array)
 }
 
 function assertTime(signedAt: string, date: string, now: number): void {
-  const [, year, month, day, hours, minutes, seconds] = TIME.exec(signedAt) ?? [];
-  const time = Date.parse(`${year}-${month}-${day}T${hours}:${minutes}:${seconds}Z`);
+  const time = signingTimeOf(signedAt);
   if (Number.isNaN(time) || !signedAt.startsWith(date)) {
     throw refuse(
       "AccessDenied",
       "OSS authentication requires a valid x-oss-date, such as 20260102T030405Z, of the day that is in the credential",
     );
   }
-  if (Math.abs(now - time) > OSS_LIMITS.clockSkewMaxMs) {
+  if (Math.abs(now - time) > CLOCK_SKEW_MAX_MS) {
     throw refuse("RequestTimeTooSkewed", "The difference between the request time and the current time is too large.");
   }
 }

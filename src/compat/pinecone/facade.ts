@@ -1,7 +1,7 @@
 import { QuiverError } from "../../errors.ts";
 import type { CallKind } from "../../rpc/admission.ts";
 import type { Service } from "../../service/service.ts";
-import { byApiKey } from "../api-key.ts";
+import { byApiKey } from "../by-api-key.ts";
 import type { Facade, FacadeAnswer, FacadeRequest, Operation, RequestHead } from "../facade.ts";
 import { createDataPlane, type DataPlane, type DataPlaneOptions } from "./data-plane.ts";
 import { fromError, type Plane } from "./errors.ts";

@@ -1,17 +1,11 @@
-import { createHash, timingSafeEqual } from "node:crypto";
+import { createHash } from "node:crypto";
 import { QuiverError } from "../../errors.ts";
 import type { RequestHead } from "../facade.ts";
-import { hmacChain } from "../hmac-chain.ts";
+import { CLOCK_SKEW_MAX_MS, hmacChain, signerAmong, signingTimeOf } from "../signature.ts";
 
 const ALGORITHM = "AWS4-HMAC-SHA256";
 const SERVICE = "s3vectors";
 const TERMINATOR = "aws4_request";
-const SKEW_MAX_MS = 15 * 60 * 1_000;
-
-/** How many secrets are tried, whether there are any or not: one access key has two while it is rotated. */
-const TRIED = 2;
-/** Takes as long as a secret that is known. */
-const NO_SECRET = "no secret of anybody, as long as they are";
 
 export type SignedHead = Pick<RequestHead, "method" | "path" | "query" | "headers">;
 
@@ -42,10 +36,10 @@ export class SigV4 {
       throw invalid(`It must be for the service ${SERVICE} and end in ${TERMINATOR}`);
     }
     const date = headerOf(headers, "x-amz-date") ?? "";
-    const at = timeOf(date);
-    if (at === undefined) throw invalid('It needs the header "x-amz-date", such as 20260131T235959Z');
+    const at = signingTimeOf(date);
+    if (Number.isNaN(at)) throw invalid('It needs the header "x-amz-date", such as 20260131T235959Z');
     if (date.slice(0, 8) !== day) throw invalid("Its Credential must have the day of x-amz-date");
-    if (!(Math.abs(now - at) <= SKEW_MAX_MS)) {
+    if (Math.abs(now - at) > CLOCK_SKEW_MAX_MS) {
       throw invalid(`Its x-amz-date ${date} is more than 15 minutes from this server's ${new Date(now).toISOString()}`);
     }
     const names = SignedHeaders.split(";");
@@ -72,8 +66,8 @@ export class SigV4 {
   }
 
   /**
-   * The one of the candidates whose secret the request was signed with. Takes as long for none as for two. Throws
-   * CREDENTIALS_INVALID when the body is not the one that was signed.
+   * The one of the candidates whose secret the request was signed with. Throws CREDENTIALS_INVALID when the body is not the
+   * one that was signed.
    */
   signer<Candidate extends { readonly secret: string }>(
     body: Uint8Array,
@@ -81,11 +75,7 @@ export class SigV4 {
   ): Candidate | undefined {
     const text = this.#stringToSign(body);
     const given = Buffer.from(this.#signature, "hex");
-    const tried = Array.from({ length: TRIED }, (_, i) => {
-      const right = hmacChain(`AWS4${candidates[i]?.secret ?? NO_SECRET}`, ...this.#scope, text);
-      return timingSafeEqual(right, given) ? candidates[i] : undefined;
-    });
-    return tried.find((candidate) => candidate !== undefined);
+    return signerAmong(candidates, given, (secret) => hmacChain(`AWS4${secret}`, ...this.#scope, text));
   }
 
   #stringToSign(body: Uint8Array): string {
@@ -120,13 +110,6 @@ function partsOf(authorization: string): Partial<Record<"Credential" | "SignedHe
       return [part.slice(0, at).trim(), part.slice(at + 1).trim()];
     }),
   );
-}
-
-const DATE = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/;
-
-function timeOf(date: string): number | undefined {
-  const time = Date.parse(date.replace(DATE, "$1-$2-$3T$4:$5:$6Z"));
-  return DATE.test(date) && !Number.isNaN(time) ? time : undefined;
 }
 
 /** A header's value; over HTTP/2 the host stands in a field of its own. */
