@@ -20,6 +20,7 @@ export interface FacadesOptions {
 /** Every API of another vendor that this server speaks. */
 export function createFacades(service: Service, options: FacadesOptions): readonly Facade[] {
   return [
+    // Its paths are below those of the on-prem API.
     createMoorchehCloudFacade(service, options),
     createMoorchehOnPremFacade(service, options),
     createPineconeFacade(service, options),

@@ -2,10 +2,11 @@ import { QuiverError } from "../../errors.ts";
 import type { Service } from "../../service/service.ts";
 import { byApiKey } from "../by-api-key.ts";
 import type { Facade, Proof, RequestHead } from "../facade.ts";
+import { pathBelow } from "../path-routes.ts";
 import { type Api, answerError } from "./errors.ts";
 import { deleteItems, deleteVectors, getItems } from "./items.ts";
 import { createNamespace, deleteJobStatus, deleteNamespace, health, listNamespaces } from "./namespaces.ts";
-import { findRoute, type Route } from "./routes.ts";
+import { createFind, type Route } from "./routes.ts";
 import { search } from "./search.ts";
 import { textRoutes } from "./text.ts";
 import { startUpload, uploadJobStatus, uploadVectors } from "./uploads.ts";
@@ -15,28 +16,30 @@ export interface MoorchehOptions {
   readonly moorchehMaxItems: number;
 }
 
+const PREFIXES: Readonly<Record<Api, string>> = { "on-prem": "/moorcheh", cloud: "/moorcheh/v1" };
+
 const COMMON: readonly Route[] = [
-  ["POST", "namespaces", "CreateNamespace", "write", createNamespace],
-  ["GET", "namespaces", "ListNamespaces", "read", listNamespaces],
-  ["DELETE", "namespaces/:namespace", "DeleteNamespace", "write", deleteNamespace],
-  ["POST", "search", "Search", "search", search],
+  ["POST /namespaces", "CreateNamespace", "write", createNamespace],
+  ["GET /namespaces", "ListNamespaces", "read", listNamespaces],
+  ["DELETE /namespaces/{namespace}", "DeleteNamespace", "write", deleteNamespace],
+  ["POST /search", "Search", "search", search],
 ];
 
 const ROUTES: Readonly<Record<Api, readonly Route[]>> = {
   "on-prem": [
     ...COMMON,
-    ["GET", "health", "Health", "read", health],
-    ["GET", "namespaces/:namespace/delete-jobs/:id", "GetDeleteJob", "read", deleteJobStatus],
-    ["POST", "namespaces/:namespace/vectors", "UploadVectors", "write", startUpload],
-    ["GET", "namespaces/:namespace/upload-jobs/:id", "GetUploadJob", "read", uploadJobStatus],
-    ["POST", "namespaces/:namespace/items/get", "GetItems", "read", getItems],
-    ["POST", "namespaces/:namespace/items/delete", "DeleteItems", "write", deleteItems],
+    ["GET /health", "Health", "read", health],
+    ["GET /namespaces/{namespace}/delete-jobs/{id}", "GetDeleteJob", "read", deleteJobStatus],
+    ["POST /namespaces/{namespace}/vectors", "UploadVectors", "write", startUpload],
+    ["GET /namespaces/{namespace}/upload-jobs/{id}", "GetUploadJob", "read", uploadJobStatus],
+    ["POST /namespaces/{namespace}/items/get", "GetItems", "read", getItems],
+    ["POST /namespaces/{namespace}/items/delete", "DeleteItems", "write", deleteItems],
     ...textRoutes("on-prem"),
   ],
   cloud: [
     ...COMMON,
-    ["POST", "namespaces/:namespace/vectors", "UploadVectors", "write", uploadVectors],
-    ["POST", "namespaces/:namespace/vectors/delete", "DeleteVectors", "write", deleteVectors],
+    ["POST /namespaces/{namespace}/vectors", "UploadVectors", "write", uploadVectors],
+    ["POST /namespaces/{namespace}/vectors/delete", "DeleteVectors", "write", deleteVectors],
     ...textRoutes("cloud"),
   ],
 };
@@ -53,13 +56,13 @@ export function createMoorchehCloudFacade(service: Service, options: MoorchehOpt
 
 function createFacade(service: Service, options: MoorchehOptions, api: Api): Facade {
   const context = { service, api, bucket: options.defaultBucket, maxItems: options.moorchehMaxItems };
+  const find = createFind(ROUTES[api], context);
   return {
     name: api === "cloud" ? "moorcheh-cloud" : "moorcheh",
     numberFields: new Set(["vector", "query"]),
     find(head) {
-      const [, prefix, ...segments] = head.path.split("/");
-      if (prefix !== "moorcheh" || (segments[0] === "v1") !== (api === "cloud")) return undefined;
-      return findRoute(ROUTES[api], context, head, api === "cloud" ? segments.slice(1) : segments);
+      const path = pathBelow(PREFIXES[api], head);
+      return path === undefined ? undefined : find(head, path);
     },
     authenticate: (head) => (api === "cloud" ? byApiKey(service, head) : onPremProof(service, head)),
     answerError: (error, _head, { name }) => answerError(error, api, name),

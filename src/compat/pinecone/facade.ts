@@ -3,6 +3,7 @@ import type { CallKind } from "../../rpc/admission.ts";
 import type { Service } from "../../service/service.ts";
 import { byApiKey } from "../by-api-key.ts";
 import type { Facade, FacadeAnswer, FacadeRequest, Operation, RequestHead } from "../facade.ts";
+import { createRoutes, pathBelow } from "../path-routes.ts";
 import { createDataPlane, type DataPlane, type DataPlaneOptions } from "./data-plane.ts";
 import { fromError, type Plane } from "./errors.ts";
 import { type ControlOperation, createIndexOperations } from "./indexes.ts";
@@ -10,7 +11,6 @@ import { PINECONE_LIMITS } from "./limits.ts";
 import { CONTROL_NOT_OFFERED, DATA_NOT_OFFERED, type NotOffered, notOffered } from "./not-offered.ts";
 import { queryFields } from "./query-fields.ts";
 import { fromResponse } from "./rest-form.ts";
-import { createRoutes, pathBelow } from "./routes.ts";
 
 const PREFIX = "/pinecone";
 

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { QuiverError } from "../../errors.ts";
 import type { RequestHead } from "../facade.ts";
+import { percentDecoded } from "../percent-decoded.ts";
 import { CLOCK_SKEW_MAX_MS, hmacChain, signerAmong, signingTimeOf } from "../signature.ts";
 
 const ALGORITHM = "AWS4-HMAC-SHA256";
@@ -148,11 +149,7 @@ function canonicalQuery(query: string): string {
 }
 
 function decode(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
+  return percentDecoded(text) ?? text;
 }
 
 /** All but letters, digits and -._~ as %XX. */

@@ -1,5 +1,6 @@
 import type { Service } from "../../service/service.ts";
 import type { FacadeRequest, Operation } from "../facade.ts";
+import { percentDecoded } from "../percent-decoded.ts";
 import { tagsError } from "./errors.ts";
 import { Input } from "./input.ts";
 import { S3_LIMITS } from "./limits.ts";
@@ -61,16 +62,14 @@ export function tagOperations({ tags }: Service): ReadonlyMap<string, Operation>
 
 function read({ head, body, note }: FacadeRequest): { input: Input; resourceArn: string } {
   const input = new Input(body ?? {});
-  const resourceArn = decode(head.path.slice(head.path.lastIndexOf("/") + 1));
+  const resourceArn = lastPartOf(head.path);
   input.text("resourceArn", resourceArn, { length: S3_LIMITS.resourceArn });
   note(resourceArn);
   return { input, resourceArn };
 }
 
-function decode(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
+/** As it was sent where it is encoded wrongly: it is no ARN. */
+function lastPartOf(path: string): string {
+  const part = path.slice(path.lastIndexOf("/") + 1);
+  return percentDecoded(part) ?? part;
 }

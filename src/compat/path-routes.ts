@@ -1,4 +1,5 @@
-import type { RequestHead } from "../facade.ts";
+import type { RequestHead } from "./facade.ts";
+import { percentDecoded } from "./percent-decoded.ts";
 
 /** A route's handler, and what its path says where the pattern has a name in braces. */
 export interface Match<Handler> {
@@ -42,17 +43,9 @@ function namesOf(parts: readonly string[], given: readonly string[]): Record<str
       if (part !== text) return undefined;
       continue;
     }
-    const name = decode(text);
+    const name = percentDecoded(text);
     if (name === undefined) return undefined;
     names[part.slice(1, -1)] = name;
   }
   return names;
-}
-
-function decode(text: string): string | undefined {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return undefined;
-  }
 }
