@@ -1,11 +1,11 @@
 import { createHash, randomBytes } from "node:crypto";
 import { invalidField, QuiverError, quote } from "../../errors.ts";
 import type { Caller } from "../../service/access/caller.ts";
-import type { IndexWithArn } from "../../service/indexes.ts";
 import { LIMITS } from "../../service/limits.ts";
-import { createInBucket } from "../default-bucket.ts";
+import { createInBucket, listBucket } from "../default-bucket.ts";
 import type { FacadeAnswer, FacadeRequest } from "../facade.ts";
 import { JsonFields } from "../json-fields.ts";
+import { orIf } from "../or-if.ts";
 import { bucketOf, indexOf, type MoorchehContext } from "./context.ts";
 import { inNamespace } from "./errors.ts";
 import { MOORCHEH_LIMITS } from "./limits.ts";
@@ -18,19 +18,17 @@ export async function createNamespace(context: MoorchehContext, request: FacadeR
   const { name, dimension } = readNamespace(new JsonFields(request.body));
   request.note(`${context.bucket}/${name}`);
   try {
-    await createInBucket(service, request.caller, context.bucket, () =>
-      service.indexes.create(request.caller, {
-        ...bucketOf(context),
-        indexName: name,
-        dimension,
-        distanceMetric: "cosine",
-        nonFilterableMetadataKeys: [],
-        m: 0,
-        efConstruction: 0,
-        deletionProtection: false,
-        tags: {},
-      }),
-    );
+    await createInBucket(service, request.caller, {
+      ...bucketOf(context),
+      indexName: name,
+      dimension,
+      distanceMetric: "cosine",
+      nonFilterableMetadataKeys: [],
+      m: 0,
+      efConstruction: 0,
+      deletionProtection: false,
+      tags: {},
+    });
   } catch (error) {
     if (!(error instanceof QuiverError) || error.reason !== "INDEX_EXISTS") throw error;
     throw new QuiverError("INDEX_EXISTS", `Namespace '${name}' already exists.`, { cause: error });
@@ -42,7 +40,7 @@ export async function createNamespace(context: MoorchehContext, request: FacadeR
 
 /** Lists the namespaces whose names Moorcheh can express. */
 export async function listNamespaces(context: MoorchehContext, { caller }: FacadeRequest): Promise<FacadeAnswer> {
-  const indexes = await allIndexes(context, caller);
+  const indexes = await listBucket(context.service, caller, context.bucket);
   const counts = context.api === "cloud" ? await vectorCounts(context, caller) : undefined;
   const namespaces = indexes
     .filter(({ index }) => MOORCHEH_LIMITS.namespaceName.test(index))
@@ -109,30 +107,10 @@ function readNamespace(body: JsonFields) {
   return { name, dimension };
 }
 
-async function allIndexes(context: MoorchehContext, caller: Caller): Promise<IndexWithArn[]> {
-  const indexes: IndexWithArn[] = [];
-  let nextToken = "";
-  do {
-    const page = { ...bucketOf(context), prefix: "", maxResults: LIMITS.listPageMax, nextToken };
-    const listed = await orNothing(() => context.service.indexes.list(caller, page));
-    indexes.push(...(listed?.items ?? []));
-    nextToken = listed?.nextToken ?? "";
-  } while (nextToken !== "");
-  return indexes;
-}
-
+/** By the names of the indexes; none as long as there is no bucket. */
 async function vectorCounts(context: MoorchehContext, caller: Caller): Promise<ReadonlyMap<string, number>> {
-  return (await orNothing(() => context.service.indexes.vectorCounts(caller, bucketOf(context)))) ?? new Map();
-}
-
-/** Undefined as long as there is no bucket, which the first namespace makes. */
-async function orNothing<T>(work: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await work();
-  } catch (error) {
-    if (error instanceof QuiverError && error.reason === "BUCKET_NOT_FOUND") return undefined;
-    throw error;
-  }
+  const counts = context.service.indexes.vectorCounts(caller, bucketOf(context));
+  return orIf("BUCKET_NOT_FOUND", counts, new Map());
 }
 
 function deleteJobId(namespace: string, nonce: string): string {

@@ -84,8 +84,13 @@ function notOffered(field: string): QuiverError {
 
 const NAME = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
 
+/** Whether an index of Pinecone's can have this name. */
+export function isIndexName(name: string): boolean {
+  return name.length <= PINECONE_LIMITS.indexNameLengthMax && NAME.test(name);
+}
+
 function toIndexName(name = ""): string {
-  if (name.length <= PINECONE_LIMITS.indexNameLengthMax && NAME.test(name)) return name;
+  if (isIndexName(name)) return name;
   throw invalidField(
     "name",
     `Name must be 1 to ${PINECONE_LIMITS.indexNameLengthMax} characters, consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character, got ${quote(name)}`,

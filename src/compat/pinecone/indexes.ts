@@ -1,15 +1,11 @@
-import type { Index } from "../../engine/engine.ts";
-import { invalidField, QuiverError } from "../../errors.ts";
+import { invalidField } from "../../errors.ts";
 import type { Caller } from "../../service/access/caller.ts";
-import type { IndexWithArn } from "../../service/indexes.ts";
-import { LIMITS } from "../../service/limits.ts";
 import type { Service } from "../../service/service.ts";
-import { createInBucket } from "../default-bucket.ts";
+import { createInBucket, listBucket } from "../default-bucket.ts";
 import type { FacadeAnswer } from "../facade.ts";
 import { JsonFields } from "../json-fields.ts";
-import { toCreateRequest, toDeletionProtection, toTags } from "./create-index.ts";
+import { isIndexName, toCreateRequest, toDeletionProtection, toTags } from "./create-index.ts";
 import { fromIndex } from "./index-model.ts";
-import { PINECONE_LIMITS } from "./limits.ts";
 
 /** A request of the control plane. */
 export interface ControlCall {
@@ -29,15 +25,16 @@ export function createIndexOperations(service: Service, { defaultBucket }: { rea
   return {
     async createIndex({ caller, url, body }) {
       const request = toCreateRequest(body, defaultBucket);
-      const bucket = request.vectorBucketName;
-      await createInBucket(service, caller, bucket, () => service.indexes.create(caller, request));
+      await createInBucket(service, caller, request);
       const index = await service.indexes.get(caller, referTo(request.indexName));
       return { status: 201, body: fromIndex(index, url) };
     },
 
     async listIndexes({ caller, url }) {
-      const indexes = await listAll(service, caller, defaultBucket);
-      return { status: 200, body: { indexes: indexes.filter(hasName).map((index) => fromIndex(index, url)) } };
+      const indexes = await listBucket(service, caller, defaultBucket);
+      // Hides indexes of other APIs that no index of Pinecone's can be called like.
+      const shown = indexes.filter(({ index }) => isIndexName(index));
+      return { status: 200, body: { indexes: shown.map((index) => fromIndex(index, url)) } };
     },
 
     async describeIndex({ caller, url, index }) {
@@ -75,26 +72,4 @@ async function changeTags(
   const tags = Object.fromEntries(entries.filter(([, value]) => value !== ""));
   if (tagKeys.length > 0) await service.tags.remove(caller, { resourceArn, tagKeys });
   if (Object.keys(tags).length > 0) await service.tags.add(caller, { resourceArn, tags });
-}
-
-/** Hides an index of another API whose name no index of Pinecone's can have. */
-function hasName({ index }: Index): boolean {
-  return index.length <= PINECONE_LIMITS.indexNameLengthMax && /^[a-z0-9-]+$/.test(index);
-}
-
-async function listAll(service: Service, caller: Caller, bucket: string): Promise<readonly IndexWithArn[]> {
-  const indexes: IndexWithArn[] = [];
-  const request = { vectorBucketName: bucket, vectorBucketArn: "", prefix: "", maxResults: LIMITS.listPageMax };
-  try {
-    for (let nextToken = ""; ; ) {
-      const page = await service.indexes.list(caller, { ...request, nextToken });
-      indexes.push(...page.items);
-      nextToken = page.nextToken;
-      if (nextToken === "") return indexes;
-    }
-  } catch (error) {
-    // It is created with the first index.
-    if (error instanceof QuiverError && error.reason === "BUCKET_NOT_FOUND") return [];
-    throw error;
-  }
 }
