@@ -1,10 +1,11 @@
-import type { Index, Metadata, MetadataValue, Vector, VectorInput } from "../../engine/engine.ts";
+import type { Index, Metadata, MetadataValue, VectorInput } from "../../engine/engine.ts";
 import { invalidField, quote } from "../../errors.ts";
 import { DEFAULTS } from "../../service/limits.ts";
 import type { Service } from "../../service/service.ts";
 import { assertDistinctKeys } from "../../service/vector-input.ts";
 import type { FacadeAnswer } from "../facade.ts";
 import type { JsonFields } from "../json-fields.ts";
+import { toResult, toVector } from "../vector-json.ts";
 import { OSS_LIMITS } from "./limits.ts";
 import { DONE, GONE, type IndexRequest, integerIn, onIndex, type Routes } from "./operations.ts";
 
@@ -37,12 +38,7 @@ export function vectorRoutes({ vectors, queries }: Service): Routes {
       returnDistance,
       nextToken: "",
     });
-    const found = answer.vectors.map(({ key, distance, metadata }) => ({
-      key,
-      ...(returnDistance && { distance }),
-      ...(metadata && { metadata }),
-    }));
-    return { status: 200, body: { vectors: found } };
+    return { status: 200, body: { vectors: answer.vectors.map((vector) => toResult(vector, returnDistance)) } };
   };
 
   return {
@@ -128,8 +124,4 @@ function segmentOf(fields: JsonFields): { readonly segmentCount: number; readonl
 
 function projectionOf(fields: JsonFields) {
   return { data: fields.boolean("returnData") ?? false, metadata: fields.boolean("returnMetadata") ?? false };
-}
-
-function toVector({ key, data, metadata }: Vector) {
-  return { key, ...(data && { data: { float32: Array.from(data) } }), ...(metadata && { metadata }) };
 }

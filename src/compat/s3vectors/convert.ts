@@ -1,4 +1,3 @@
-import type { ScoredVector, Vector } from "../../engine/engine.ts";
 import { QuiverError } from "../../errors.ts";
 import type { Input } from "./input.ts";
 
@@ -36,14 +35,4 @@ export function vectorDataOf(input: Input, name: string): Float32Array | undefin
     floats[i] = number;
   }
   return floats;
-}
-
-/** As it is in answers. One without data, of an index that takes sparse values alone, is shown without. */
-export function toVector({ key, data, metadata }: Vector) {
-  return { key, ...(data ? { data: { float32: Array.from(data) } } : {}), ...(metadata ? { metadata } : {}) };
-}
-
-export function toResult(vector: ScoredVector, returnDistance: boolean) {
-  const { key, metadata, distance } = vector;
-  return { key, ...(returnDistance ? { distance } : {}), ...(metadata ? { metadata } : {}) };
 }
