@@ -1,11 +1,12 @@
 import { QuiverError, type Reason, type StatusCode } from "../../errors.ts";
 import type { FacadeAnswer } from "../facade.ts";
+import { retryAfter } from "../retry-after.ts";
 
 /** The API of the server that Moorcheh's users run themselves, or that of Moorcheh's cloud. */
 export type Api = "on-prem" | "cloud";
 
 /** By code. What Quiver does not have is 400: the cloud's client would send a 501 again, three times. */
-const STATUSES: Readonly<Record<StatusCode, number>> = {
+const BY_CODE: Readonly<Record<StatusCode, number>> = {
   INVALID_ARGUMENT: 400,
   NOT_FOUND: 404,
   ALREADY_EXISTS: 409,
@@ -23,7 +24,7 @@ const STATUSES: Readonly<Record<StatusCode, number>> = {
 };
 
 /** Of those whose code does not say it. */
-const EXCEPTIONS: Partial<Record<Reason, number>> = {
+const BY_REASON: Partial<Record<Reason, number>> = {
   REQUEST_TOO_LARGE: 413,
   INDEX_LIMIT: 409,
   DISK_FULL: 507,
@@ -32,15 +33,15 @@ const EXCEPTIONS: Partial<Record<Reason, number>> = {
 
 /** Any error in Moorcheh's dress. */
 export function answerError(error: QuiverError, api: Api, operation: string): FacadeAnswer {
-  const { reason, code, metadata, retryAfterMs } = error;
-  const headers = retryAfterMs === undefined ? {} : { "retry-after": `${Math.ceil(retryAfterMs / 1_000)}` };
+  const { reason, code, metadata } = error;
+  const headers = retryAfter(error);
   // Bytes are no items.
   if (reason === "ITEM_LIMIT" && metadata.unit === "vectors") {
     const { current: items, max: max_items, requested_new } = metadata;
     const counts = { items: Number(items), max_items: Number(max_items), requested_new: Number(requested_new) };
     return { status: 409, headers, body: { status: "failure", message: "Item limit exceeded", ...counts } };
   }
-  const status = EXCEPTIONS[reason] ?? (reason === "ITEM_LIMIT" ? 507 : STATUSES[code]);
+  const status = BY_REASON[reason] ?? (reason === "ITEM_LIMIT" ? 507 : BY_CODE[code]);
   return {
     // The on-prem client takes any 409 for the item limit.
     status: status === 409 && api === "on-prem" ? 400 : status,

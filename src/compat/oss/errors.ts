@@ -1,4 +1,5 @@
 import { QuiverError, type Reason, type StatusCode } from "../../errors.ts";
+import { camelCase } from "../camel-case.ts";
 import type { FacadeAnswer, Operation, RequestHead } from "../facade.ts";
 
 /** Codes of OSS with their status of HTTP. */
@@ -44,7 +45,7 @@ const BY_REASON: Partial<Record<Reason, OssCode>> = {
   REQUEST_TOO_LARGE: "EntityTooLarge",
 };
 
-const BY_STATUS: Readonly<Record<StatusCode, OssCode>> = {
+const BY_CODE: Readonly<Record<StatusCode, OssCode>> = {
   INVALID_ARGUMENT: "VectorIndexParameterInvalid",
   NOT_FOUND: "NoSuchVectorIndex",
   ALREADY_EXISTS: "OperationConflict",
@@ -96,7 +97,7 @@ function codeOf({ reason, code, violations, metadata: { ossCode } }: QuiverError
   if (isOssCode(ossCode)) return ossCode;
   if (reason === "MALFORMED_REQUEST" && (violations[0] === undefined || violations[0].field === "body"))
     return "MalformedJson";
-  const known = BY_REASON[reason] ?? BY_STATUS[code];
+  const known = BY_REASON[reason] ?? BY_CODE[code];
   return known === "VectorIndexParameterInvalid" ? (INVALID_IN[operation] ?? known) : known;
 }
 
@@ -108,8 +109,5 @@ function isOssCode(code: string | undefined): code is OssCode {
 function messageOf({ message, violations }: QuiverError): string {
   const [violation] = violations;
   if (violation === undefined || violations.length > 1) return message;
-  const field = violation.field.replace(/^[a-z_]+/, (name) =>
-    name.replace(/_(.)/g, (_, next: string) => next.toUpperCase()),
-  );
-  return `${field}: ${violation.description}`;
+  return `${camelCase(violation.field)}: ${violation.description}`;
 }

@@ -1,5 +1,6 @@
 import type { QuiverError, Reason, StatusCode } from "../../errors.ts";
 import type { FacadeAnswer } from "../facade.ts";
+import { retryAfter } from "../retry-after.ts";
 import { messageOf } from "./message.ts";
 
 interface Dress {
@@ -10,7 +11,7 @@ interface Dress {
   readonly code: number;
 }
 
-const CODES: Readonly<Record<StatusCode, Dress>> = {
+const BY_CODE: Readonly<Record<StatusCode, Dress>> = {
   CANCELLED: { status: 499, name: "ABORTED", code: 1 },
   INVALID_ARGUMENT: { status: 400, name: "INVALID_ARGUMENT", code: 3 },
   DEADLINE_EXCEEDED: { status: 504, name: "DEADLINE_EXCEEDED", code: 4 },
@@ -31,7 +32,7 @@ const CODES: Readonly<Record<StatusCode, Dress>> = {
 const QUOTA: Dress = { status: 403, name: "QUOTA_EXCEEDED", code: 8 };
 
 /** Where Pinecone tells more, or something else, than the code says. */
-const REASONS: Partial<Record<Reason, Dress>> = {
+const BY_REASON: Partial<Record<Reason, Dress>> = {
   DELETION_PROTECTED: { status: 403, name: "FORBIDDEN", code: 7 },
   REQUEST_TOO_LARGE: { status: 400, name: "OUT_OF_RANGE", code: 11 },
   ITEM_LIMIT: QUOTA,
@@ -44,18 +45,17 @@ const UNPROCESSABLE: Dress = { status: 422, name: "UNPROCESSABLE_ENTITY", code: 
 export type Plane = "control" | "data";
 
 /** An error as Pinecone's control plane and its data plane tell it. */
-export function fromError(error: QuiverError, plane: Plane): FacadeAnswer {
+export function answerError(error: QuiverError, plane: Plane): FacadeAnswer {
   const { status, name, code } = dressOf(error, plane);
   const message = messageOf(error);
-  const wait = error.retryAfterMs;
   return {
     status,
-    ...(wait !== undefined && { headers: { "retry-after": `${Math.max(1, Math.ceil(wait / 1_000))}` } }),
+    headers: retryAfter(error),
     body: plane === "data" ? { code, message, details: [] } : { status, error: { code: name, message } },
   };
 }
 
 function dressOf({ reason, code }: QuiverError, plane: Plane): Dress {
   if (reason === "MALFORMED_REQUEST" && plane === "control") return UNPROCESSABLE;
-  return REASONS[reason] ?? CODES[code];
+  return BY_REASON[reason] ?? BY_CODE[code];
 }

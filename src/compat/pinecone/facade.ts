@@ -5,7 +5,7 @@ import { byApiKey } from "../by-api-key.ts";
 import type { Facade, FacadeAnswer, FacadeRequest, Operation, RequestHead } from "../facade.ts";
 import { createRoutes, pathBelow } from "../path-routes.ts";
 import { createDataPlane, type DataPlane, type DataPlaneOptions } from "./data-plane.ts";
-import { fromError, type Plane } from "./errors.ts";
+import { answerError, type Plane } from "./errors.ts";
 import { type ControlOperation, createIndexOperations } from "./indexes.ts";
 import { PINECONE_LIMITS } from "./limits.ts";
 import { CONTROL_NOT_OFFERED, DATA_NOT_OFFERED, type NotOffered, notOffered } from "./not-offered.ts";
@@ -57,7 +57,7 @@ export function createPineconeFacade(service: Service, options: DataPlaneOptions
     authenticate: (head) => byApiKey(service, head),
     answerError(error, head) {
       const handler = match(head)?.handler;
-      return fromError(toldOf(error, handler?.refusal), handler?.plane ?? "control");
+      return answerError(toldOf(error, handler?.refusal), handler?.plane ?? "control");
     },
     headers: ({ requestId }) => ({ "x-pinecone-request-id": requestId }),
   };

@@ -1,5 +1,7 @@
 import { type FieldViolation, QuiverError, type Reason } from "../../errors.ts";
+import { camelCase } from "../camel-case.ts";
 import type { FacadeAnswer, Operation } from "../facade.ts";
+import { retryAfter } from "../retry-after.ts";
 import { S3_LIMITS } from "./limits.ts";
 
 const STATUSES = {
@@ -19,7 +21,7 @@ const STATUSES = {
 type Exception = keyof typeof STATUSES;
 
 /** Which exception an error is. Those that Amazon's clients repeat by themselves are of 408, 429, 500 and 503. */
-const EXCEPTIONS: Readonly<Record<Reason, Exception>> = {
+const BY_REASON: Readonly<Record<Reason, Exception>> = {
   MALFORMED_REQUEST: "SerializationException",
   INVALID_FIELD: "ValidationException",
   DIMENSION_MISMATCH: "ValidationException",
@@ -105,14 +107,11 @@ const ON_INDEX: ReadonlySet<string> = new Set([
 ]);
 
 export function answerError(error: QuiverError, operation: Operation): FacadeAnswer {
-  const exception = EXCEPTIONS[error.reason];
-  const { retryAfterMs, violations } = error;
+  const exception = BY_REASON[error.reason];
+  const { violations } = error;
   return {
     status: STATUSES[exception],
-    headers: {
-      "x-amzn-errortype": exception,
-      ...(retryAfterMs === undefined ? {} : { "retry-after": `${Math.ceil(retryAfterMs / 1_000)}` }),
-    },
+    headers: { "x-amzn-errortype": exception, ...retryAfter(error) },
     body: {
       message: messageOf(error, operation),
       ...(exception === "ValidationException" && violations.length > 0 ? { fieldList: fieldListOf(error) } : {}),
@@ -135,11 +134,6 @@ function fieldListOf({ reason, violations }: QuiverError): { path: string; messa
     return violations.map(({ field, description }) => ({ path: "filter", message: `${field}: ${description}` }));
   }
   return violations.map(({ field, description }) => ({ path: camelCase(field), message: description }));
-}
-
-/** The native API's names as the vendor writes them. */
-function camelCase(field: string): string {
-  return field.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }
 
 /** What is wrong with a vector, as Amazon says it; undefined when it is something else that the error is about. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { fromError } from "../../../src/compat/pinecone/errors.ts";
+import { answerError } from "../../../src/compat/pinecone/errors.ts";
 import { QuiverError, REASONS, type Reason, type StatusCode } from "../../../src/errors.ts";
 import { startCompatServer } from "../support/compat-server.ts";
 import { CLIENTS, SERVERLESS } from "./clients.ts";
@@ -32,11 +32,11 @@ test("every reason has a status, a name and a number", () => {
   for (const [reason, code] of Object.entries(REASONS) as [Reason, StatusCode][]) {
     const [status, name, number] = special[reason] ?? byCode[code];
     const error = new QuiverError(reason, "why", { retryAfterMs: 1_500 });
-    const data = fromError(error, "data");
+    const data = answerError(error, "data");
     assert.equal(data.status, status, reason);
     assert.deepEqual(data.headers, { "retry-after": "2" });
     assert.partialDeepStrictEqual(data.body, { code: number, details: [] });
-    const control = fromError(error, "control");
+    const control = answerError(error, "control");
     const body = reason === "MALFORMED_REQUEST" ? [422, "UNPROCESSABLE_ENTITY"] : [status, name];
     assert.equal(control.status, body[0], reason);
     assert.partialDeepStrictEqual(control.body, { status: body[0], error: { code: body[1] } });
