@@ -3,9 +3,10 @@ import type { BucketWithArn } from "../../service/buckets.ts";
 import type { ArnScope } from "../../service/names.ts";
 import type { Service } from "../../service/service.ts";
 import type { FacadeAnswer, FacadeRequest, Operation, RequestHead } from "../facade.ts";
-import { hostOf, isBucketName } from "./host.ts";
+import { hostOf } from "./host.ts";
 import { OSS_LIMITS } from "./limits.ts";
 import { type BucketRequest, DONE, GONE, onBucket, type Routes } from "./operations.ts";
+import { isBucketName } from "./references.ts";
 
 /** The header, and the tag that keeps it: there is nothing else that a resource group does here than to be listed by. */
 const RESOURCE_GROUP = "x-oss-resource-group-id";

@@ -3,9 +3,9 @@ import type { IndexWithArn } from "../../service/indexes.ts";
 import type { Service } from "../../service/service.ts";
 import type { FacadeAnswer } from "../facade.ts";
 import { JsonFields } from "../json-fields.ts";
-import { isIndexName } from "./host.ts";
 import { OSS_LIMITS } from "./limits.ts";
 import { type BucketRequest, DONE, GONE, integerIn, onBucket, onIndex, type Routes } from "./operations.ts";
+import { isIndexName } from "./references.ts";
 
 const METRICS = ["euclidean", "cosine"] as const;
 

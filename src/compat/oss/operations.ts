@@ -4,8 +4,8 @@ import type { Caller } from "../../service/access/caller.ts";
 import type { BucketReference, IndexReference } from "../../service/names.ts";
 import type { FacadeAnswer, FacadeRequest, Operation, RequestHead } from "../facade.ts";
 import { JsonFields } from "../json-fields.ts";
-import { assertIndexName, bucketOf } from "./host.ts";
 import { OSS_LIMITS } from "./limits.ts";
+import { assertIndexName, bucketOf } from "./references.ts";
 
 type Answer = FacadeAnswer | Promise<FacadeAnswer>;
 
