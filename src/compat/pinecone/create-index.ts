@@ -2,8 +2,8 @@ import { invalidField, QuiverError, quote } from "../../errors.ts";
 import type { CreateIndexRequest } from "../../service/indexes.ts";
 import { JsonFields } from "../json-fields.ts";
 import { DEFAULT_SPEC, KIND_TAG, type Spec } from "./index-kind.ts";
-import { METRICS } from "./index-model.ts";
 import { PINECONE_LIMITS } from "./limits.ts";
+import { METRICS } from "./metrics.ts";
 
 /** The index that a request to create one means, in either form: by dimension, metric and spec, or by schema and deployment. */
 export function toCreateRequest(body: unknown, vectorBucketName: string): CreateIndexRequest {

@@ -17,3 +17,22 @@ export interface DataPlaneOptions {
   /** The vector bucket of all indexes. */
   readonly defaultBucket: string;
 }
+
+/** The operations on the records of an index. */
+export type DataPlane = Readonly<
+  Record<
+    | "upsert"
+    | "query"
+    | "fetch"
+    | "fetchByMetadata"
+    | "update"
+    | "delete"
+    | "list"
+    | "describeIndexStats"
+    | "listNamespaces"
+    | "createNamespace"
+    | "describeNamespace"
+    | "deleteNamespace",
+    DataPlaneOperation
+  >
+>;

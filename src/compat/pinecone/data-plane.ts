@@ -1,29 +1,9 @@
 import type { Service } from "../../service/service.ts";
-import type { DataPlaneCall, DataPlaneOperation, DataPlaneOptions } from "./data-plane-call.ts";
+import type { DataPlane, DataPlaneOptions } from "./data-plane-call.ts";
 import { createNamespaceOperations } from "./namespaces.ts";
 import { createQueryOperations } from "./queries.ts";
 import { createReadOperations } from "./reads.ts";
 import { createWriteOperations } from "./writes.ts";
-
-export type { DataPlaneCall, DataPlaneOptions };
-
-export type DataPlane = Readonly<
-  Record<
-    | "upsert"
-    | "query"
-    | "fetch"
-    | "fetchByMetadata"
-    | "update"
-    | "delete"
-    | "list"
-    | "describeIndexStats"
-    | "listNamespaces"
-    | "createNamespace"
-    | "describeNamespace"
-    | "deleteNamespace",
-    DataPlaneOperation
-  >
->;
 
 /** Pinecone's operations on the records of an index: REST and gRPC speak the same, REST in the JSON form of the messages. */
 export function createDataPlane(service: Service, options: DataPlaneOptions): DataPlane {

@@ -11,7 +11,8 @@ import { callKey } from "../../rpc/call.ts";
 import { defineService, type RpcService } from "../../rpc/define-service.ts";
 import { floatsIn } from "../../rpc/float-bytes.ts";
 import type { Service } from "../../service/service.ts";
-import { createDataPlane, type DataPlane, type DataPlaneOptions } from "./data-plane.ts";
+import { createDataPlane } from "./data-plane.ts";
+import type { DataPlane, DataPlaneOptions } from "./data-plane-call.ts";
 import { indexOfCall } from "./index-of-call.ts";
 import { PINECONE_LIMITS } from "./limits.ts";
 

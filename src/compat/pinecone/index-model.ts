@@ -1,6 +1,6 @@
-import type { DistanceMetric, Index } from "../../engine/engine.ts";
+import type { Index } from "../../engine/engine.ts";
 import { type IndexKind, KIND_TAG, kindOf } from "./index-kind.ts";
-import { METRIC_NAMES } from "./namespaces.ts";
+import { METRIC_NAMES } from "./metrics.ts";
 
 /**
  * An index as every version of the API describes it: since 2026-07 by schema and deployment, before that by dimension, metric
@@ -43,8 +43,3 @@ function deploymentOf({ spec: { pod, serverless } }: IndexKind) {
   }
   return { deployment_type: "managed", ...serverless, environment: serverless?.region };
 }
-
-/** The distance metrics by their names. */
-export const METRICS: ReadonlyMap<string, DistanceMetric> = new Map(
-  Object.entries(METRIC_NAMES).map(([metric, name]) => [name, metric as DistanceMetric]),
-);

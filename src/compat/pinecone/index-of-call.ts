@@ -3,7 +3,7 @@ import { invalidField, quote } from "../../errors.ts";
 import { hostOf } from "../../http/loopback.ts";
 import type { Caller } from "../../service/access/caller.ts";
 import type { Service } from "../../service/service.ts";
-import type { DataPlaneOptions } from "./data-plane.ts";
+import type { DataPlaneOptions } from "./data-plane-call.ts";
 import { indexInHost } from "./index-in-host.ts";
 
 /**

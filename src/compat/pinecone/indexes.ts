@@ -5,6 +5,7 @@ import { createInBucket, listBucket } from "../default-bucket.ts";
 import type { FacadeAnswer } from "../facade.ts";
 import { JsonFields } from "../json-fields.ts";
 import { isIndexName, toCreateRequest, toDeletionProtection, toTags } from "./create-index.ts";
+import type { DataPlaneOptions } from "./data-plane-call.ts";
 import { fromIndex } from "./index-model.ts";
 
 /** A request of the control plane. */
@@ -20,7 +21,7 @@ export interface ControlCall {
 export type ControlOperation = (call: ControlCall) => Promise<FacadeAnswer>;
 
 /** Create, list, describe, configure, delete. */
-export function createIndexOperations(service: Service, { defaultBucket }: { readonly defaultBucket: string }) {
+export function createIndexOperations(service: Service, { defaultBucket }: DataPlaneOptions) {
   const referTo = (indexName: string) => ({ vectorBucketName: defaultBucket, indexName, indexArn: "" });
   return {
     async createIndex({ caller, url, body }) {

@@ -6,11 +6,11 @@ import type { IndexReference } from "../../service/names.ts";
 import type { Service } from "../../service/service.ts";
 import { JsonFields } from "../json-fields.ts";
 import { fromNamespace, toFilter, toLimit, toPartition } from "./convert.ts";
-import type { DataPlane } from "./data-plane.ts";
-import type { DataPlaneOptions } from "./data-plane-call.ts";
+import type { DataPlane, DataPlaneOptions } from "./data-plane-call.ts";
 import { kindOf } from "./index-kind.ts";
 import { PINECONE_LIMITS } from "./limits.ts";
-import { pagination, tokenOf } from "./reads.ts";
+import { METRIC_NAMES } from "./metrics.ts";
+import { pagination, tokenOf } from "./paging.ts";
 
 /** Namespaces, and what is in them. */
 export function createNamespaceOperations(
@@ -81,9 +81,6 @@ export function createNamespaceOperations(
     },
   };
 }
-
-/** The names of the metrics. */
-export const METRIC_NAMES = Object.freeze({ cosine: "cosine", euclidean: "euclidean", dot_product: "dotproduct" });
 
 /** The default namespace is always there; it is shown once it has records. */
 function isShown({ name, vectorCount }: Namespace): boolean {

@@ -3,8 +3,7 @@ import type { Service } from "../../service/service.ts";
 import { JsonFields } from "../json-fields.ts";
 import { orIfAbsent } from "./absent-namespace.ts";
 import { toFilter, toId, toIds, toMetadata, toPartition, toSparse, toValues, toVectorInput } from "./convert.ts";
-import type { DataPlane } from "./data-plane.ts";
-import type { DataPlaneOptions } from "./data-plane-call.ts";
+import type { DataPlane, DataPlaneOptions } from "./data-plane-call.ts";
 import { assertNotSparse } from "./index-kind.ts";
 import { PINECONE_LIMITS } from "./limits.ts";
 
