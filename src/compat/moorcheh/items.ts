@@ -1,5 +1,6 @@
 import type { FacadeAnswer, FacadeRequest } from "../facade.ts";
 import { JsonFields } from "../json-fields.ts";
+import { PLAIN_DELETE } from "../plain-requests.ts";
 import { indexOf, type MoorchehContext } from "./context.ts";
 import { toKeys } from "./convert.ts";
 import { inNamespace } from "./errors.ts";
@@ -56,12 +57,10 @@ async function remove(context: MoorchehContext, request: FacadeRequest, namespac
   const found = new Set((await find(context, request, namespace, ids, false)).map(({ key }) => key));
   await inNamespace(namespace, () =>
     context.service.vectors.delete(request.caller, {
+      ...PLAIN_DELETE,
       ...indexOf(context, namespace),
       namespace: "",
       keys: ids,
-      filter: undefined,
-      all: false,
-      idempotencyKey: "",
     }),
   );
   return { deleted: ids.filter((id) => found.has(id)), missing: ids.filter((id) => !found.has(id)) };

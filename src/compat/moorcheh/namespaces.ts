@@ -6,6 +6,7 @@ import { createInBucket, listBucket } from "../default-bucket.ts";
 import type { FacadeAnswer, FacadeRequest } from "../facade.ts";
 import { JsonFields } from "../json-fields.ts";
 import { orIf } from "../or-if.ts";
+import { PLAIN_INDEX } from "../plain-requests.ts";
 import { bucketOf, indexOf, type MoorchehContext } from "./context.ts";
 import { inNamespace } from "./errors.ts";
 import { MOORCHEH_LIMITS } from "./limits.ts";
@@ -19,15 +20,12 @@ export async function createNamespace(context: MoorchehContext, request: FacadeR
   request.note(`${context.bucket}/${name}`);
   try {
     await createInBucket(service, request.caller, {
+      ...PLAIN_INDEX,
       ...bucketOf(context),
       indexName: name,
       dimension,
       distanceMetric: "cosine",
       nonFilterableMetadataKeys: [],
-      m: 0,
-      efConstruction: 0,
-      deletionProtection: false,
-      tags: {},
     });
   } catch (error) {
     if (!(error instanceof QuiverError) || error.reason !== "INDEX_EXISTS") throw error;

@@ -1,8 +1,8 @@
 import { invalidField } from "../../errors.ts";
 import type { Caller } from "../../service/access/caller.ts";
-import { DEFAULTS } from "../../service/limits.ts";
 import type { FacadeAnswer, FacadeRequest } from "../facade.ts";
 import { JsonFields } from "../json-fields.ts";
+import { PLAIN_QUERY } from "../plain-requests.ts";
 import { indexOf, type MoorchehContext } from "./context.ts";
 import { labelOf, rounded, toScore } from "./convert.ts";
 import { inNamespace } from "./errors.ts";
@@ -46,18 +46,13 @@ export async function search(context: MoorchehContext, request: FacadeRequest): 
 async function searchOne(context: MoorchehContext, caller: Caller, namespace: string, { data, topK }: Search) {
   const { vectors, distanceMetric } = await inNamespace(namespace, () =>
     context.service.queries.query(caller, {
+      ...PLAIN_QUERY,
       ...indexOf(context, namespace),
       namespace: "",
       data,
-      key: "",
-      sparse: undefined,
-      denseWeight: undefined,
       topK,
-      search: { kind: "recall_target", recallTarget: DEFAULTS.recallTarget },
-      filter: undefined,
       projection: { data: false, metadata: true },
       returnDistance: true,
-      nextToken: "",
     }),
   );
   return vectors.map(({ key, distance, metadata }) => ({

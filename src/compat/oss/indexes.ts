@@ -3,6 +3,7 @@ import type { IndexWithArn } from "../../service/indexes.ts";
 import type { Service } from "../../service/service.ts";
 import type { FacadeAnswer } from "../facade.ts";
 import { JsonFields } from "../json-fields.ts";
+import { PLAIN_INDEX } from "../plain-requests.ts";
 import { OSS_LIMITS } from "./limits.ts";
 import { type BucketRequest, DONE, GONE, integerIn, onBucket, onIndex, type Routes } from "./operations.ts";
 import { isIndexName } from "./references.ts";
@@ -32,15 +33,12 @@ export function indexRoutes({ indexes }: Service): Routes {
     "POST putVectorIndex": onIndex("PutVectorIndex", "write", async ({ caller, fields, index }) => {
       assertDataType(fields);
       await indexes.create(caller, {
+        ...PLAIN_INDEX,
         ...index,
         vectorBucketArn: "",
         dimension: integerIn(fields, "dimension", 1, OSS_LIMITS.dimensionMax) ?? OSS_LIMITS.dimensionDefault,
         distanceMetric: metricOf(fields),
         nonFilterableMetadataKeys: nonFilterableKeysOf(fields),
-        m: 0,
-        efConstruction: 0,
-        deletionProtection: false,
-        tags: {},
       });
       return DONE;
     }),

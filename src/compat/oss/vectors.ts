@@ -1,10 +1,10 @@
 import type { Index, Metadata, MetadataValue, VectorInput } from "../../engine/engine.ts";
 import { invalidField, quote } from "../../errors.ts";
-import { DEFAULTS } from "../../service/limits.ts";
 import type { Service } from "../../service/service.ts";
 import { assertDistinctKeys } from "../../service/vector-input.ts";
 import type { FacadeAnswer } from "../facade.ts";
 import type { JsonFields } from "../json-fields.ts";
+import { PLAIN_DELETE, PLAIN_QUERY } from "../plain-requests.ts";
 import { toResult, toVector } from "../vector-json.ts";
 import { OSS_LIMITS } from "./limits.ts";
 import { DONE, GONE, type IndexRequest, integerIn, onIndex, type Routes } from "./operations.ts";
@@ -26,17 +26,13 @@ export function vectorRoutes({ vectors, queries }: Service): Routes {
     if (topK === undefined) throw invalidField("topK", `Must be 1 to ${OSS_LIMITS.topKMax}, got nothing`);
     const returnDistance = fields.boolean("returnDistance") ?? false;
     const answer = await queries.query(caller, {
+      ...PLAIN_QUERY,
       ...index,
       data: fields.fields("queryVector")?.floats("float32") ?? new Float32Array(0),
-      key: "",
-      sparse: undefined,
-      denseWeight: undefined,
       topK,
-      search: { kind: "recall_target", recallTarget: DEFAULTS.recallTarget },
       filter: fields.object("filter") as Metadata | undefined,
       projection: { data: false, metadata: fields.boolean("returnMetadata") ?? false },
       returnDistance,
-      nextToken: "",
     });
     return { status: 200, body: { vectors: answer.vectors.map((vector) => toResult(vector, returnDistance)) } };
   };
@@ -62,7 +58,7 @@ export function vectorRoutes({ vectors, queries }: Service): Routes {
     }),
     "POST deleteVectors": onIndex("DeleteVectors", "write", async ({ caller, fields, index }) => {
       const keys = keysOf(fields, OSS_LIMITS.deleteKeysMax);
-      await vectors.delete(caller, { ...index, keys, filter: undefined, all: false, idempotencyKey: "" });
+      await vectors.delete(caller, { ...PLAIN_DELETE, ...index, keys });
       return GONE;
     }),
     "POST queryVectors": onIndex("QueryVectors", "search", query),

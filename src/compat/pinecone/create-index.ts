@@ -1,6 +1,7 @@
 import { invalidField, QuiverError, quote } from "../../errors.ts";
 import type { CreateIndexRequest } from "../../service/indexes.ts";
 import { JsonFields } from "../json-fields.ts";
+import { PLAIN_INDEX } from "../plain-requests.ts";
 import { DEFAULT_SPEC, KIND_TAG, type Spec } from "./index-kind.ts";
 import { PINECONE_LIMITS } from "./limits.ts";
 import { METRICS } from "./metrics.ts";
@@ -24,6 +25,7 @@ export function toCreateRequest(body: unknown, vectorBucketName: string): Create
     throw invalidField("metric", `Must be dotproduct on a sparse index, got ${quote(metric)}`);
   }
   return {
+    ...PLAIN_INDEX,
     vectorBucketName,
     vectorBucketArn: "",
     indexName,
@@ -31,8 +33,6 @@ export function toCreateRequest(body: unknown, vectorBucketName: string): Create
     dimension: sparse ? 1 : dimension,
     distanceMetric,
     nonFilterableMetadataKeys: TEXT_KEYS,
-    m: 0,
-    efConstruction: 0,
     deletionProtection: toDeletionProtection(fields) ?? false,
     tags: { ...toTags(fields), [KIND_TAG]: JSON.stringify({ ...(sparse && { sparse }), spec }) },
   };

@@ -1,11 +1,11 @@
 import type { DistanceMetric, ScoredVector, SparseData } from "../../engine/engine.ts";
 import { invalidField } from "../../errors.ts";
 import type { Caller } from "../../service/access/caller.ts";
-import { DEFAULTS } from "../../service/limits.ts";
 import type { PartitionReference } from "../../service/partitions.ts";
 import type { QueryRequest } from "../../service/queries.ts";
 import type { Service } from "../../service/service.ts";
 import { JsonFields } from "../json-fields.ts";
+import { PLAIN_QUERY } from "../plain-requests.ts";
 import { orIfAbsent } from "./absent-namespace.ts";
 import { fromVector, toFilter, toId, toPartition, toSparse, USAGE } from "./convert.ts";
 import type { DataPlane, DataPlaneOptions } from "./data-plane-call.ts";
@@ -33,19 +33,16 @@ export function createQueryOperations(service: Service, options: DataPlaneOption
       if (target === undefined) return { matches: [], namespace, usage: USAGE };
       await assertNotSparse(service, call.caller, partition, target.data);
       const request: QueryRequest = {
+        ...PLAIN_QUERY,
         ...partition,
         ...target,
-        key: "",
-        denseWeight: undefined,
         topK,
-        search: { kind: "recall_target", recallTarget: DEFAULTS.recallTarget },
         filter: toFilter(fields),
         projection: {
           data: fields.boolean("includeValues") ?? false,
           metadata: fields.boolean("includeMetadata") ?? false,
         },
         returnDistance: true,
-        nextToken: "",
       };
       const { vectors, distanceMetric, lsn } = await orIfAbsent(queryAll(service, call.caller, request), NOTHING);
       call.noteLsn?.(lsn);

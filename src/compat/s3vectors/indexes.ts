@@ -1,6 +1,7 @@
 import type { IndexWithArn } from "../../service/indexes.ts";
 import type { Service } from "../../service/service.ts";
 import type { Operation } from "../facade.ts";
+import { PLAIN_INDEX } from "../plain-requests.ts";
 import { toTimestamp } from "./convert.ts";
 import { assertEncryption, ENCRYPTION } from "./encryption.ts";
 import type { Input } from "./input.ts";
@@ -23,14 +24,12 @@ export function indexOperations({ indexes }: Service): readonly Operation[] {
       input.assertValid();
       note(`${placeOf(reference)}/${indexName}`);
       const { arn } = await indexes.create(caller, {
+        ...PLAIN_INDEX,
         ...reference,
         indexName,
         dimension,
         distanceMetric,
         nonFilterableMetadataKeys,
-        m: 0,
-        efConstruction: 0,
-        deletionProtection: false,
         tags,
       });
       return { indexArn: arn };

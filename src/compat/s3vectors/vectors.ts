@@ -1,7 +1,7 @@
 import type { Metadata, VectorInput } from "../../engine/engine.ts";
-import { DEFAULTS } from "../../service/limits.ts";
 import type { Service } from "../../service/service.ts";
 import type { Operation } from "../facade.ts";
+import { PLAIN_DELETE, PLAIN_QUERY } from "../plain-requests.ts";
 import { toResult, toVector } from "../vector-json.ts";
 import { vectorDataOf } from "./convert.ts";
 import { invalidRecord, queryError, recordError } from "./errors.ts";
@@ -69,14 +69,11 @@ export function vectorOperations({ vectors, queries }: Service): readonly Operat
       input.assertValid();
       note(placeOf(reference));
       const request = {
+        ...PLAIN_QUERY,
         ...reference,
         namespace,
         data,
-        key: "",
-        sparse: undefined,
-        denseWeight: undefined,
         topK,
-        search: { kind: "recall_target", recallTarget: DEFAULTS.recallTarget },
         filter: filterOf(input.fields.value("filter")),
         projection,
         returnDistance,
@@ -99,8 +96,7 @@ export function vectorOperations({ vectors, queries }: Service): readonly Operat
       input.rule(new Set(keys).size === keys.length, "keys", "Request must not contain duplicate keys");
       input.assertValid();
       note(placeOf(reference));
-      const selection = { keys, filter: undefined, all: false };
-      await vectors.delete(caller, { ...reference, namespace, ...selection, idempotencyKey: "" });
+      await vectors.delete(caller, { ...PLAIN_DELETE, ...reference, namespace, keys });
       return {};
     }),
   ];
