@@ -86,6 +86,12 @@ test("a signature covers all of a request", () => {
   assert.ok(!isRight({ ...first, headers: signsHash }));
 });
 
+test("a signature covers the query as it is read: what is no space when it is signed is none when it is served", () => {
+  const right = SIGNED.find(({ url }) => url.includes("a%20b")) ?? assert.fail();
+  assert.ok(isRight({ ...right, url: right.url.replace("a%20b", "a+b") }));
+  assert.ok(!isRight({ ...right, url: right.url.replace("a%20b", "a%2Bb") }));
+});
+
 test("what is wrong with a signature is told before its body is asked for", () => {
   const [request = assert.fail()] = SIGNED;
   const { headers } = request;
@@ -109,6 +115,9 @@ test("what is wrong with a signature is told before its body is asked for", () =
     [replaced("host;", ""), /cover the header "host"/],
     [replaced(";x-amz-date", ""), /cover the header "x-amz-date"/],
     [replaced("host;", "host;x-other;"), /headers that the request does not have/],
+    [replaced("host;", "host;constructor;"), /headers that the request does not have/],
+    [replaced("host;", "host;__proto__;"), /headers that the request does not have/],
+    [replaced("host;", "host;host;"), /covers a header twice/],
     [with_({ "x-amz-security-token": "t" }), /no session tokens/],
     [with_({ "x-amz-content-sha256": "UNSIGNED-PAYLOAD" }), /must cover the body/],
     [with_({ "x-amz-content-sha256": "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" }), /must cover the body/],
