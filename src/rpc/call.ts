@@ -38,7 +38,7 @@ export interface Call {
   readonly ticket: Ticket;
   /** What it works on, such as "b/i"; "-" before that is known. */
   place: string;
-  /** Keeps the place for the case of a crash. */
+  /** Keeps the place, as much of it as may be logged, also for the case of a crash. */
   note(place: string): void;
   stage: Stage;
   /** Ends it with this error: it may not, or cannot be waited for. Before it is read, nothing is to be done. */

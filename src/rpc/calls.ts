@@ -16,6 +16,9 @@ import { overloaded, retryDelay } from "./quick-refusal.ts";
 import { shortenDeadline, timeoutOf } from "./request-format.ts";
 import { createRequestBudget, type RpcLimits } from "./rpc-limits.ts";
 
+/** Characters of the place of a call: names come as they were sent, before anybody has looked at them. */
+const PLACE_LENGTH_MAX = 255;
+
 export interface CallsOptions {
   readonly log: Log;
   readonly limits: RpcLimits;
@@ -158,9 +161,9 @@ export function createCalls(options: CallsOptions): Calls {
       ticket,
       place: "-",
       note(place) {
-        call.place = place;
+        call.place = place.slice(0, PLACE_LENGTH_MAX);
         endNote();
-        if (!isOver) endNote = noteCall(`${method} ${place} ${requestId}`);
+        if (!isOver) endNote = noteCall(`${method} ${call.place} ${requestId}`);
       },
       cut() {},
     };

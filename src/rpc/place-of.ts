@@ -1,10 +1,9 @@
-const LENGTH_MAX = 255;
 /** Fields that name by themselves what a request is about. */
 const SOLE_NAMES = ["indexArn", "vectorBucketArn", "resourceArn", "jobId", "accessKeyId"];
 
-/** What a request is about, at most 255 characters of it; "-" when it names nothing. */
+/** What a request is about; "-" when it names nothing. */
 export function placeOf(message: object): string {
-  return nameIn(message).slice(0, LENGTH_MAX) || "-";
+  return nameIn(message) || "-";
 }
 
 function nameIn(message: object): string {
