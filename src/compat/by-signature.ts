@@ -1,15 +1,18 @@
 import type { SigningSecret } from "../service/access/access-keys.ts";
 import type { Service } from "../service/service.ts";
 import { byApiKey } from "./by-api-key.ts";
-import type { Proof, RequestHead } from "./facade.ts";
+import { type Proof, proofOf, type RequestHead } from "./facade.ts";
 
-/**
- * Finds the secret that a request is signed with, of those that an access key may sign with: as far as the head tells at
- * once, and the rest by the body. Throws CREDENTIALS_INVALID.
- */
-export type FindSigner = (
-  secretsOf: (accessKeyId: string) => readonly SigningSecret[],
-) => (body: Uint8Array) => SigningSecret;
+/** The secret that a request is signed with. */
+export interface Signer {
+  /** Undefined: the head alone does not tell. */
+  readonly known: SigningSecret | undefined;
+  /** Throws CREDENTIALS_INVALID when the body is not the one that was signed. */
+  check(body: Uint8Array): SigningSecret;
+}
+
+/** Finds it among those that an access key may sign with. Throws CREDENTIALS_INVALID. */
+export type FindSigner = (secretsOf: (accessKeyId: string) => readonly SigningSecret[]) => Signer;
 
 /**
  * Who calls, by the signature of a request that bears one, and else by the api key in a header. A server that is open lets in
@@ -17,15 +20,19 @@ export type FindSigner = (
  */
 export function bySignature(service: Service, head: RequestHead, isSigned: boolean, findSigner: FindSigner): Proof {
   const { callers, accessKeys } = service;
-  if (callers.isOpen) {
-    const caller = callers.identify(undefined, head.origin);
-    return () => caller;
-  }
+  if (callers.isOpen) return proofOf(callers.identify(undefined, head.origin));
   if (!isSigned) return byApiKey(service, head);
-  const signerOf = findSigner((id) => accessKeys.signingSecrets(id));
-  return (body) => {
-    const { credential } = signerOf(body);
+  const signer = findSigner((id) => accessKeys.signingSecrets(id));
+  const callerOf = ({ credential }: SigningSecret) => {
     accessKeys.noteUse(credential);
     return { ...head.origin, ...credential };
+  };
+  const caller = signer.known && callerOf(signer.known);
+  return {
+    caller,
+    check(body) {
+      const found = signer.check(body);
+      return caller ?? callerOf(found);
+    },
   };
 }

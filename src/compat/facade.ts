@@ -47,8 +47,18 @@ export interface Operation {
   serve(request: FacadeRequest): FacadeAnswer | Promise<FacadeAnswer>;
 }
 
-/** Proves who calls from the body; without a signature that covers it, the body is not looked at. */
-export type Proof = (body: Uint8Array) => Caller;
+/** Who calls, by the head and, where a signature covers it, the body. */
+export interface Proof {
+  /** Undefined: the head alone does not tell. */
+  readonly caller: Caller | undefined;
+  /** Throws CREDENTIALS_INVALID, or what else is wrong with a body that is not the one of the head. */
+  check(body: Uint8Array): Caller;
+}
+
+/** For a head that tells all. */
+export function proofOf(caller: Caller): Proof {
+  return { caller, check: () => caller };
+}
 
 /** A vendor's API: translates its requests to use cases and back, and changes nothing of what is stored. */
 export interface Facade {

@@ -13,7 +13,7 @@ import { type BodyMemory, sendBody } from "../rpc/send-body.ts";
 import { LARGE_BYTES, UnaryContext } from "../rpc/unary.ts";
 import { nobody } from "../service/access/callers.ts";
 import { workTurns } from "../work-turns.ts";
-import type { Facade, FacadeAnswer, Operation, Proof, RequestHead } from "./facade.ts";
+import { type Facade, type FacadeAnswer, type Operation, type Proof, proofOf, type RequestHead } from "./facade.ts";
 
 export interface CompatHandlerOptions extends CallLogs {
   readonly facades: readonly Facade[];
@@ -45,7 +45,7 @@ export function createCompatHandler(options: CompatHandlerOptions): CompatHandle
         method: `${facade.name}/${operation.name}`,
         kind: operation.kind,
         endsWithCaller: false,
-        caller: nobody(head.origin),
+        caller: proof.caller ?? nobody(head.origin),
         refusal: () => options.refuse?.(request) ?? stranger,
         openAnswer: (answers) => answers.open(),
         refuseQuickly: () => false,
@@ -102,9 +102,12 @@ async function answerOf(...[asked, request, response, call]: Exchange): Promise<
     if (!isWhole) throw tooLarge(operation.maxBytes);
     const isLarge = bytes.length >= LARGE_BYTES;
     if (isLarge) await context.wait(workTurns.next(bytes.length));
-    const caller = proof(bytes);
+    const caller = proof.check(bytes);
     call.caller = caller;
-    const body = operation.maxBytes === 0 ? undefined : parse(bytes, scan);
+    if (operation.maxBytes > 0) check(bytes, scan);
+    // Many keys take a tenth of a second to be scanned and two to be parsed.
+    if (isLarge) await context.wait(workTurns.next(bytes.length));
+    const body = operation.maxBytes > 0 ? parse(bytes) : undefined;
     if (isLarge) await context.wait(workTurns.next(bytes.length));
     return await context.wait(operation.serve({ head, caller, body, bytes, note: call.note }));
   } finally {
@@ -112,10 +115,13 @@ async function answerOf(...[asked, request, response, call]: Exchange): Promise<
   }
 }
 
-function parse(bytes: Buffer, scan: Asked["scan"]): unknown {
-  if (bytes.length === 0) return undefined;
+function check(bytes: Buffer, scan: Asked["scan"]): void {
   if (!isUtf8(bytes)) throw malformed("is not valid UTF-8");
   scan(bytes, DEFAULT_RPC_LIMITS);
+}
+
+function parse(bytes: Buffer): unknown {
+  if (bytes.length === 0) return undefined;
   try {
     return JSON.parse(bytes.toString());
   } catch (cause) {
@@ -143,7 +149,7 @@ function authenticate(facade: Facade, head: RequestHead, operation: Operation): 
     return [facade.authenticate(head, operation), undefined];
   } catch (error) {
     if (!(error instanceof QuiverError)) throw error;
-    return [() => nobody(head.origin), error];
+    return [proofOf(nobody(head.origin)), error];
   }
 }
 

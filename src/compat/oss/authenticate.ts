@@ -14,12 +14,15 @@ export interface AuthenticateOptions {
 /** Who calls, by a signature of OSS, version 4, or an api key. */
 export function authenticate(service: Service, head: RequestHead, { bucket, now }: AuthenticateOptions): Proof {
   const { headers } = head;
-  const proof = bySignature(service, head, isSignedOss4(headers), (secretsOf) => {
-    const signer = verifyOss4({ ...head, bucket }, secretsOf, now);
-    return () => signer;
+  const { caller, check } = bySignature(service, head, isSignedOss4(headers), (secretsOf) => {
+    const known = verifyOss4({ ...head, bucket }, secretsOf, now);
+    return { known, check: () => known };
   });
-  return (body) => {
-    assertContentMd5(headers, body);
-    return proof(body);
+  return {
+    caller,
+    check(body) {
+      assertContentMd5(headers, body);
+      return check(body);
+    },
   };
 }

@@ -8,13 +8,30 @@ import { isSigned, SigV4 } from "./sigv4.ts";
 export function authenticate(service: Service, head: RequestHead, now: number): Proof {
   return bySignature(service, head, isSigned(head), (secretsOf) => {
     const signature = new SigV4(head, now);
-    return (body) => {
-      const signer = signature.signer(body, secretsOf(signature.accessKeyId));
-      if (signer !== undefined) return signer;
-      throw new QuiverError(
-        "CREDENTIALS_INVALID",
-        "The access key is unknown, expired or not allowed to sign, or the signature was not made with its secret",
-      );
+    const secrets = secretsOf(signature.accessKeyId);
+    const signerBy = (body?: Uint8Array) => {
+      const signer = signature.signer(body, secrets);
+      if (signer === undefined) throw refused();
+      return signer;
+    };
+    // No body is read of whoever has no key: it would take the memory of others.
+    if (!signature.tellsBody) {
+      if (secrets.length === 0) throw refused();
+      return { known: undefined, check: signerBy };
+    }
+    const known = signerBy();
+    return {
+      known,
+      check(body) {
+        signature.assertBody(body);
+        return known;
+      },
     };
   });
+}
+
+function refused(): QuiverError {
+  const message =
+    "The access key is unknown, expired or not allowed to sign, or the signature was not made with its secret";
+  return new QuiverError("CREDENTIALS_INVALID", message);
 }

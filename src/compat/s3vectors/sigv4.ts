@@ -67,25 +67,34 @@ export class SigV4 {
     this.#signature = Signature;
   }
 
+  /** Whether the head tells the SHA-256 of the body, so that the signature can be checked before there is one. */
+  get tellsBody(): boolean {
+    return this.#head.headers["x-amz-content-sha256"] !== undefined;
+  }
+
+  /** Throws CREDENTIALS_INVALID when the body is not the one that the head tells of. */
+  assertBody(body: Uint8Array): void {
+    if (!this.tellsBody || sha256(body) === this.#head.headers["x-amz-content-sha256"]) return;
+    throw invalid('The body does not have the SHA-256 that "x-amz-content-sha256" says');
+  }
+
   /**
-   * The one of the candidates whose secret the request was signed with. Throws CREDENTIALS_INVALID when the body is not the
-   * one that was signed.
+   * The one of the candidates whose secret the request was signed with, with this body or, without one, with that of which
+   * the head tells. Takes as long for none as for two. Throws CREDENTIALS_INVALID when the head tells of another body.
    */
   signer<Candidate extends { readonly secret: string }>(
-    body: Uint8Array,
+    body: Uint8Array | undefined,
     candidates: readonly Candidate[],
   ): Candidate | undefined {
-    const text = this.#stringToSign(body);
+    if (body !== undefined) this.assertBody(body);
+    const text = this.#stringToSign(body ?? new Uint8Array());
     const given = Buffer.from(this.#signature, "hex");
     return signerAmong(candidates, given, (secret) => hmacChain(`AWS4${secret}`, ...this.#scope, text));
   }
 
   #stringToSign(body: Uint8Array): string {
     const { method, path, query, headers } = this.#head;
-    const bodyHash = sha256(body);
-    if (bodyHash !== (headers["x-amz-content-sha256"] ?? bodyHash)) {
-      throw invalid('The body does not have the SHA-256 that "x-amz-content-sha256" says');
-    }
+    const bodyHash = headers["x-amz-content-sha256"] ?? sha256(body);
     const request = [
       method,
       canonicalPath(path),
