@@ -1,3 +1,4 @@
+import type { Http2Session } from "node:http2";
 import { resolve } from "node:path";
 import { assertMayListen } from "./assert-may-listen.ts";
 import { openAuditLog } from "./audit-log.ts";
@@ -100,6 +101,7 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
     corsOrigins: config.corsOrigins,
   });
   let port: Port | undefined;
+  const onLetIn = (connection: Http2Session) => port?.letIn(connection);
   const answerRpc = createRpcHandler({
     refuse,
     services: [...api, health, ...createReflection([...api, health].map(({ service }) => service))],
@@ -113,7 +115,7 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
     takeMemory: (bytes) => memory.take(bytes),
     audit,
     identify: (apiKey, origin) => service.callers.identify(apiKey, origin),
-    onLetIn: (connection) => port?.letIn(connection),
+    onLetIn,
     ...parts,
   });
   const answerCompat = createCompatHandler({
@@ -126,6 +128,7 @@ export async function buildServer(config: Config, log: Log, parts: ServerParts =
     calls: answerRpc.calls,
     scheme: tls ? "https" : "http",
     refuse,
+    onLetIn,
     takeMemory: (bytes) => memory.take(bytes),
     log,
     audit,

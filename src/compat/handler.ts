@@ -1,4 +1,5 @@
 import { isUtf8 } from "node:buffer";
+import type { Http2Session } from "node:http2";
 import { QuiverError } from "../errors.ts";
 import type { HttpRequest, HttpResponse } from "../node-http.ts";
 import type { TakeMemory } from "../rpc/answer-memory.ts";
@@ -23,6 +24,8 @@ export interface CompatHandlerOptions extends CallLogs {
   readonly scheme: "http" | "https";
   /** Why a request is refused, whoever calls and whatever it asks for. Default: none is. */
   refuse?(request: HttpRequest): QuiverError | undefined;
+  /** Is told of HTTP/2 connections whose requests bring valid credentials, for each request. Default: nobody is. */
+  onLetIn?(connection: Http2Session): void;
   readonly takeMemory: TakeMemory;
 }
 
@@ -69,12 +72,12 @@ interface Asked {
 
 type Exchange = [asked: Asked, request: HttpRequest, response: HttpResponse, call: Call];
 
-function createServe({ takeMemory, ...logs }: CompatHandlerOptions): (...exchange: Exchange) => Promise<void> {
+function createServe({ takeMemory, onLetIn, ...logs }: CompatHandlerOptions): (...exchange: Exchange) => Promise<void> {
   return async (...exchange) => {
     const [{ facade, head, operation }, request, response, call] = exchange;
     let answer: FacadeAnswer;
     try {
-      answer = await answerOf(...exchange);
+      answer = await answerOf(exchange, onLetIn);
       endCall(call, facade.name, logs);
     } catch (thrown) {
       const error =
@@ -89,7 +92,10 @@ function createServe({ takeMemory, ...logs }: CompatHandlerOptions): (...exchang
   };
 }
 
-async function answerOf(...[asked, request, response, call]: Exchange): Promise<FacadeAnswer> {
+async function answerOf(
+  [asked, request, response, call]: Exchange,
+  onLetIn: CompatHandlerOptions["onLetIn"],
+): Promise<FacadeAnswer> {
   const { scan, head, operation, proof } = asked;
   if (call.refusal !== undefined) throw call.refusal;
   const context = new UnaryContext(call);
@@ -104,6 +110,7 @@ async function answerOf(...[asked, request, response, call]: Exchange): Promise<
     if (isLarge) await context.wait(workTurns.next(bytes.length));
     const caller = proof.check(bytes);
     call.caller = caller;
+    if ("stream" in request && request.stream.session) onLetIn?.(request.stream.session);
     if (operation.maxBytes > 0) check(bytes, scan);
     // Many keys take a tenth of a second to be scanned and two to be parsed.
     if (isLarge) await context.wait(workTurns.next(bytes.length));
