@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import type { Index, JobRecord, VectorInput } from "../../engine/engine.ts";
 import { QuiverError } from "../../errors.ts";
 import { LIMITS } from "../../service/limits.ts";
@@ -58,6 +59,8 @@ export async function uploadVectors(
   const processed: unknown[] = [];
   const errors: { readonly id: unknown; readonly error: string }[] = [];
   for (let from = 0; from < items.length; from += LIMITS.batchVectorsMax) {
+    // To refuse one takes as long as to store it, and nothing is waited for.
+    await setImmediate();
     const vectors: VectorInput[] = [];
     for (const [i, { id, vector }] of items.slice(from, from + LIMITS.batchVectorsMax).entries()) {
       const error = refusalOf(`vectors[${from + i}]`, vector, index);
