@@ -34,7 +34,7 @@ export interface FacadeAnswer {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string>>;
   /** Sent as JSON; undefined: an empty body. */
-  readonly body?: unknown;
+  readonly body?: object;
 }
 
 /** One operation of a vendor's API. */

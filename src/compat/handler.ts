@@ -15,6 +15,7 @@ import { LARGE_BYTES, UnaryContext } from "../rpc/unary.ts";
 import { nobody } from "../service/access/callers.ts";
 import { workTurns } from "../work-turns.ts";
 import { type Facade, type FacadeAnswer, type Operation, type Proof, proofOf, type RequestHead } from "./facade.ts";
+import { writeJson } from "./write-json.ts";
 
 export interface CompatHandlerOptions extends CallLogs {
   readonly facades: readonly Facade[];
@@ -28,6 +29,8 @@ export interface CompatHandlerOptions extends CallLogs {
   onLetIn?(connection: Http2Session): void;
   readonly takeMemory: TakeMemory;
 }
+
+const NOTHING = Buffer.alloc(0);
 
 /** Answers a request of a vendor's API; false means that it is none and that nothing has been done. */
 export type CompatHandler = (request: HttpRequest, response: HttpResponse) => boolean;
@@ -76,8 +79,10 @@ function createServe({ takeMemory, onLetIn, ...logs }: CompatHandlerOptions): (.
   return async (...exchange) => {
     const [{ facade, head, operation }, request, response, call] = exchange;
     let answer: FacadeAnswer;
+    let bytes: Buffer;
     try {
       answer = await answerOf(exchange, onLetIn);
+      bytes = answer.body === undefined ? NOTHING : await writeJson(answer.body);
       endCall(call, facade.name, logs);
     } catch (thrown) {
       const error =
@@ -85,10 +90,11 @@ function createServe({ takeMemory, onLetIn, ...logs }: CompatHandlerOptions): (.
           ? new QuiverError("CANCELLED", toRequestError(thrown).rawMessage, { cause: thrown })
           : toQuiverError(thrown, call.requestId);
       answer = facade.answerError(error, head, operation);
+      bytes = Buffer.from(JSON.stringify(answer.body));
       endCall(call, facade.name, logs, toConnectError(error, call.requestId));
     }
     const headers = { ...facade.headers?.(head), ...answer.headers };
-    await send(request, response, { ...answer, headers }, { lease: call.answer, takeMemory });
+    await send(request, response, { ...answer, headers }, bytes, { lease: call.answer, takeMemory });
   };
 }
 
@@ -140,14 +146,14 @@ async function send(
   request: HttpRequest,
   response: HttpResponse,
   { status, headers, body }: FacadeAnswer,
+  bytes: Buffer,
   memory: BodyMemory,
 ): Promise<void> {
-  const bytes = Buffer.from(body === undefined ? "" : JSON.stringify(body));
   const type: Record<string, string> = body === undefined ? {} : { "content-type": "application/json" };
   // RFC 9110, 8.6: 204 has none.
   const length: Record<string, string> = status === 204 ? {} : { "content-length": `${bytes.length}` };
   const isSilent = status === 204 || request.method === "HEAD";
-  const answer = { status, headers: { ...type, ...length, ...headers }, body: isSilent ? Buffer.alloc(0) : bytes };
+  const answer = { status, headers: { ...type, ...length, ...headers }, body: isSilent ? NOTHING : bytes };
   await sendBody(request, response, answer, memory);
 }
 

@@ -18,7 +18,7 @@ export function bucketSettingRoutes({ buckets, policies }: Service): Routes {
     ),
     "GET policy": onBucket("GetBucketPolicy", "read", async ({ caller, bucket }) => ({
       status: 200,
-      body: JSON.parse(await policies.get(caller, bucket)) as unknown,
+      body: JSON.parse(await policies.get(caller, bucket)) as object,
     })),
     "DELETE policy": onBucket("DeleteBucketPolicy", "write", async ({ caller, bucket }) => {
       await policies.delete(caller, bucket);

@@ -1,6 +1,7 @@
 import type { Vector } from "../../engine/engine.ts";
 import { invalidField } from "../../errors.ts";
 import type { Service } from "../../service/service.ts";
+import { workTurns } from "../../work-turns.ts";
 import { JsonFields } from "../json-fields.ts";
 import { orIfAbsent } from "./absent-namespace.ts";
 import { fromVector, toFilter, toIds, toLimit, toPartition, USAGE } from "./convert.ts";
@@ -23,7 +24,7 @@ export function createReadOperations(
       const request = { ...toPartition(options, call, namespace), keys, projection };
       const { vectors, lsn } = await orIfAbsent(service.vectors.get(call.caller, request), { vectors: [], lsn: 0 });
       call.noteLsn?.(lsn);
-      return { vectors: byId(vectors), namespace, usage: USAGE };
+      return { vectors: await byId(vectors), namespace, usage: USAGE };
     },
 
     async fetchByMetadata(call) {
@@ -35,7 +36,7 @@ export function createReadOperations(
       const page = await gather(paging, (page) =>
         service.vectors.list(call.caller, { ...partition, ...list, ...page }),
       );
-      return { vectors: byId(page.items), namespace, usage: USAGE, ...pagination(page) };
+      return { vectors: await byId(page.items), namespace, usage: USAGE, ...pagination(page) };
     },
 
     async list(call) {
@@ -55,6 +56,12 @@ export function createReadOperations(
 
 const WHOLE = { segmentCount: 0, segmentIndex: 0 };
 
-function byId(vectors: readonly Vector[]) {
-  return Object.fromEntries(vectors.map((vector) => [vector.key, fromVector(vector)]));
+/** Millions of numbers, in turns of the event loop. */
+async function byId(vectors: readonly Vector[]) {
+  const entries: [string, ReturnType<typeof fromVector>][] = [];
+  for (const vector of vectors) {
+    await workTurns.next(vector.data?.byteLength ?? 0);
+    entries.push([vector.key, fromVector(vector)]);
+  }
+  return Object.fromEntries(entries);
 }

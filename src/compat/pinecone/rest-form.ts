@@ -1,7 +1,7 @@
 import type { DataPlane } from "./data-plane-call.ts";
 
 /** A response as REST has it: that of the messages, except that descriptions of namespaces are in snake_case. */
-export function fromResponse(operation: keyof DataPlane, response: Readonly<Record<string, unknown>>): unknown {
+export function fromResponse(operation: keyof DataPlane, response: Readonly<Record<string, unknown>>): object {
   switch (operation) {
     case "listNamespaces": {
       const { namespaces, totalCount, ...rest } = response;
