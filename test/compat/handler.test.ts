@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:http2";
 import { test } from "node:test";
-import type { Facade, Operation } from "../../src/compat/facade.ts";
+import { type Facade, type Operation, proofOf } from "../../src/compat/facade.ts";
 import { createCompatHandler } from "../../src/compat/handler.ts";
 import { openPort } from "../../src/http/port.ts";
 import { openLog } from "../../src/log.ts";
@@ -36,7 +36,7 @@ for (const part of ["the proof", "the operation"] as const) {
       name: "vendor",
       numberFields: new Set(),
       find: () => operation,
-      authenticate: () => (part === "the proof" ? fail : () => EVERYBODY),
+      authenticate: () => (part === "the proof" ? { caller: EVERYBODY, check: fail } : proofOf(EVERYBODY)),
       answerError: ({ reason }) => ({ status: 500, body: { reason } }),
     };
     const lines: Record<string, unknown>[] = [];
