@@ -1,9 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import { type AddressInfo, connect } from "node:net";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { status } from "@grpc/grpc-js";
 import { AccessRole } from "../../../gen/quiver/v1/admin_service_pb.ts";
@@ -14,6 +12,7 @@ import { createIndex } from "../../support/resources.ts";
 import { ServerProcess } from "../../support/server.ts";
 import { temporaryDirectory } from "../../support/temporary-directory.ts";
 import { startCompatServer } from "../support/compat-server.ts";
+import { startConnectProxy } from "../support/connect-proxy.ts";
 import { runPython, WITH_PYTHON } from "../support/python.ts";
 import { OPERATIONS } from "./operations.ts";
 
@@ -109,7 +108,7 @@ for (const [version, environment] of Object.entries(CLIENTS)) {
       "by Pinecone's host": { host: `docs-old-a1b2c3d.svc.aped-4627-b74a.pinecone.io:${port}`, proxy: "" },
       "by a host of one's own": { host: `docs.vectors.example:${port}`, proxy: "" },
     };
-    const proxy = await startProxy(t, Number(port));
+    const proxy = await startConnectProxy(t, Number(port));
     for (const place of Object.values(places)) if ("proxy" in place) place.proxy = proxy;
     const expected = {
       ...(version === "8" && { "by name and host": 8 }),
@@ -128,7 +127,7 @@ for (const [version, environment] of Object.entries(CLIENTS)) {
     const readOnly = await native.admin.createAccessKey({ role: AccessRole.READ_ONLY }, options);
     const { port } = new URL(url);
     const settings = { task: "errors", host: `127.0.0.1:${port}`, apiKey, readOnlyKey: readOnly.apiKey };
-    const proxy = await startProxy(t, Number(port));
+    const proxy = await startConnectProxy(t, Number(port));
     const errors = (await run(
       { ...settings, hostOfNone: `nope.localhost:${port}`, proxy },
       { NO_PROXY: "", no_proxy: "" },
@@ -206,23 +205,4 @@ function attemptsIn(audit: string): readonly string[] {
   return entriesIn(audit)
     .filter(({ method }) => method === "VectorService/Upsert")
     .map(({ code }) => code);
-}
-
-/** Stands in for the name service: whatever host a client wants, it is brought to this port. */
-async function startProxy(t: TestContext, port: number): Promise<string> {
-  const proxy = createServer().on("connect", (_, client, head) => {
-    const server = connect(port, "127.0.0.1", () => {
-      client.write("HTTP/1.1 200 Connection established\r\n\r\n");
-      server.write(head);
-      client.pipe(server).pipe(client);
-    });
-    for (const [one, other] of [
-      [client, server],
-      [server, client],
-    ] as const)
-      one.on("error", () => other.destroy());
-  });
-  await new Promise<void>((done) => proxy.listen(0, "127.0.0.1", done));
-  t.after(() => proxy.close());
-  return `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
 }

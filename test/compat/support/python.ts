@@ -23,7 +23,26 @@ export async function runPython(
   env: NodeJS.ProcessEnv = {},
   environment: Environment = "venv",
 ): Promise<unknown> {
-  const child = spawn(pythonOf(environment), [join(folder, script), ...args], {
+  const output = await outputOf(script, [join(folder, script), ...args], env, environment);
+  return JSON.parse(output.trimEnd().split("\n").at(-1) ?? "");
+}
+
+/** Runs Python code, and resolves to what it prints. */
+export function runPythonCode(
+  code: string,
+  env: NodeJS.ProcessEnv = {},
+  environment: Environment = "venv",
+): Promise<string> {
+  return outputOf("The code", ["-c", code], env, environment);
+}
+
+async function outputOf(
+  name: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+  environment: Environment,
+): Promise<string> {
+  const child = spawn(pythonOf(environment), args, {
     env: { ...process.env, NO_PROXY: "*", PYTHONDONTWRITEBYTECODE: "1", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -35,6 +54,6 @@ export async function runPython(
     complaints += text;
   });
   const code = await new Promise((done, fail) => child.once("close", done).once("error", fail));
-  assert.equal(code, 0, `${script} ended with ${code}: ${complaints.slice(-4_000)}`);
-  return JSON.parse(output.trimEnd().split("\n").at(-1) ?? "");
+  assert.equal(code, 0, `${name} ended with ${code}: ${complaints.slice(-4_000)}`);
+  return output;
 }
