@@ -119,12 +119,13 @@ export function answerError(error: QuiverError, operation: Operation): FacadeAns
   };
 }
 
-function messageOf({ reason, message, metadata }: QuiverError, operation: Operation): string {
+function messageOf({ reason, message, metadata, violations }: QuiverError, operation: Operation): string {
   if (reason === "FILTER_INVALID") {
     return metadata.non_filterable_key === undefined ? "Invalid filter" : NON_FILTERABLE;
   }
   const asked = reason === "BUCKET_NOT_FOUND" && ON_INDEX.has(operation.name) ? "INDEX_NOT_FOUND" : reason;
-  return MESSAGES[asked] ?? message;
+  const field = violations[0]?.field ?? "";
+  return MESSAGES[asked] ?? message.replace(field, camelCase(field));
 }
 
 const NON_FILTERABLE = "Invalid use of non-filterable metadata in filter";

@@ -244,7 +244,7 @@ const LIMITS: readonly {
     limit: "a token belongs to its request",
     allows: [],
     refuses: [listBuckets({ nextToken: "t" }), list({ nextToken: "x".repeat(2_048) }), query({ nextToken: "t" })],
-    message: /next_token that an answer to the same request carried/,
+    message: /^nextToken: Must be a next_token that an answer to the same request carried/,
   },
   {
     limit: "a list of vectors has at most 16 segments",
