@@ -46,9 +46,15 @@ export function answerError(error: QuiverError, api: Api, operation: string): Fa
     // The on-prem client takes any 409 for the item limit.
     status: status === 409 && api === "on-prem" ? 400 : status,
     headers,
-    body: { status: operation === "Search" ? "error" : "failure", message: error.message },
+    body: {
+      status: operation === "Search" ? "error" : "failure",
+      message: error.message.replace(NATIVE_QUERY, "query"),
+    },
   };
 }
+
+/** How the native API calls what a search brings. */
+const NATIVE_QUERY = /^query_vector\.float32/;
 
 /** Runs what is about one namespace: a missing index or default bucket is a missing namespace. */
 export async function inNamespace<T>(namespace: string, work: () => Promise<T>): Promise<T> {
