@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type TestContext, test } from "node:test";
 import { startConnectProxy } from "../compat/support/connect-proxy.ts";
@@ -105,7 +105,7 @@ test(
     );
     for (const [index, name] of ["@pinecone-database/pinecone", "pinecone-6"].entries()) {
       const code = before7.replaceAll('"papers"', `"papers-${index}"`).replace("@pinecone-database/pinecone", name);
-      assert.match(await runJavaScript(t, addressed(code, url, ANY)), /id: 'a'.*score: 1,/s);
+      assert.match(await runJavaScript(addressed(code, url, ANY)), /id: 'a'.*score: 1,/s);
     }
     const before9 = changed(python.code, 'client.index(name="articles")', 'client.Index(name="articles")');
     assert.match(
@@ -121,7 +121,7 @@ async function everyOutput(t: TestContext, url: string, credentials: Credentials
   const outputs: string[] = [];
   for (const { language, code } of programs) {
     const here = addressed(code, url, credentials);
-    outputs.push(await (language === "js" ? runJavaScript(t, newest(here)) : runPythonProgram(t, here, url)));
+    outputs.push(await (language === "js" ? runJavaScript(newest(here)) : runPythonProgram(t, here, url)));
   }
   return outputs;
 }
@@ -140,11 +140,8 @@ async function runPythonProgram(t: TestContext, code: string, url: string): Prom
 }
 
 /** In the folder of the clients, so that they are found; the one of Pinecone under its own name there is LangChain's, an older one. */
-async function runJavaScript(t: TestContext, code: string): Promise<string> {
-  const file = join(root, `test/compat/guide-snippet-${process.pid}.mjs`);
-  t.after(() => rmSync(file, { force: true }));
-  writeFileSync(file, code);
-  return run(process.execPath, [file]);
+function runJavaScript(code: string): Promise<string> {
+  return run(process.execPath, ["--input-type=module", "--eval", code], { cwd: join(root, "test/compat") });
 }
 
 function addressed(code: string, url: string, { apiKey, accessKeyId, secret }: Credentials): string {
