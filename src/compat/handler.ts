@@ -117,10 +117,10 @@ async function answerOf(
     const caller = proof.check(bytes);
     call.caller = caller;
     if ("stream" in request && request.stream.session) onLetIn?.(request.stream.session);
-    if (operation.maxBytes > 0) check(bytes, scan);
+    check(bytes, scan);
     // Many keys take a tenth of a second to be scanned and two to be parsed.
     if (isLarge) await context.wait(workTurns.next(bytes.length));
-    const body = operation.maxBytes > 0 ? parse(bytes) : undefined;
+    const body = parse(bytes);
     if (isLarge) await context.wait(workTurns.next(bytes.length));
     return await context.wait(operation.serve({ head, caller, body, bytes, note: call.note }));
   } finally {

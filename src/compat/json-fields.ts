@@ -25,6 +25,7 @@ export class JsonFields {
 
   /** Of whatever type; null is told from what is absent. */
   value(name: string): unknown {
+    // Not a member of the prototype, such as "constructor".
     return this.has(name) ? this.#members[name] : undefined;
   }
 
@@ -73,7 +74,7 @@ export class JsonFields {
 
   /** Numbers as float32, which is what they may be already; too large ones are infinite, which no vector may be. */
   floats(name: string): Float32Array | undefined {
-    const value = this.has(name) ? this.#members[name] : undefined;
+    const value = this.value(name);
     if (value instanceof Float32Array) return value;
     const list = this.#numbers(name);
     return list && Float32Array.from(list);
@@ -103,8 +104,7 @@ export class JsonFields {
   }
 
   #typed<T>(name: string, type: string, is: (value: unknown) => value is T): T | undefined {
-    // Not a member of the prototype, such as "constructor".
-    const value = Object.hasOwn(this.#members, name) ? this.#members[name] : undefined;
+    const value = this.value(name);
     if (value === undefined || value === null) return undefined;
     if (!is(value)) throw wrongType(this.pathOf(name), type, value);
     return value;

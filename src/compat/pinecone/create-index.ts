@@ -73,7 +73,7 @@ export function toTags(fields: JsonFields): Readonly<Record<string, string>> | u
 }
 
 /** Throws when it asks for nodes of its own. */
-export function assertOnDemand(fields: JsonFields): void {
+function assertOnDemand(fields: JsonFields): void {
   const mode = fields.fields("read_capacity")?.string("mode") ?? "OnDemand";
   if (mode !== "OnDemand") throw notOffered(fields.pathOf("read_capacity"));
 }

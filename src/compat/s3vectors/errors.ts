@@ -138,7 +138,7 @@ function fieldListOf({ reason, violations }: QuiverError): { path: string; messa
 }
 
 /** What is wrong with a vector, as Amazon says it; undefined when it is something else that the error is about. */
-export function vectorProblem({ reason, metadata, violations }: QuiverError): string | undefined {
+function vectorProblem({ reason, metadata, violations }: QuiverError): string | undefined {
   switch (reason) {
     case "DIMENSION_MISMATCH":
       return `vector must have length ${metadata.dimension}, but has length ${metadata.given}`;

@@ -19,7 +19,6 @@ export interface Shown {
 /** One system's own client, on one index of cosine. */
 export interface CrossClient {
   readonly name: string;
-  readonly needsPython: boolean;
   write(vectors: readonly CrossVector[]): Promise<unknown>;
   /** Those of the vectors that are there, by key. */
   read(vectors: readonly CrossVector[]): Promise<Readonly<Record<string, Shown>>>;
@@ -53,7 +52,6 @@ function native(url: string, name: string): CrossClient {
   const index = new Quiver({ url }).bucket("default").index(name);
   return {
     name: "quiver",
-    needsPython: false,
     tolerance: FLOAT32,
     said: (distance) => distance,
     write: (vectors) =>
@@ -81,7 +79,6 @@ function s3vectors(url: string, index: string): CrossClient {
   const place = { vectorBucketName: "default", indexName: index };
   return {
     name: "@aws-sdk/client-s3vectors",
-    needsPython: false,
     tolerance: FLOAT32,
     said: (distance) => distance,
     write: (vectors) =>
@@ -121,7 +118,6 @@ function pinecone(url: string, name: string): CrossClient {
   const index = client.index({ name });
   return {
     name: "@pinecone-database/pinecone",
-    needsPython: false,
     tolerance: FLOAT32,
     said: (distance) => 1 - distance,
     write: (vectors) =>
@@ -158,7 +154,6 @@ function python(
   const run = (command: object) => runPython("cross.py", [vendor, url, index, JSON.stringify(command)]);
   return {
     name,
-    needsPython: true,
     ...scores,
     write: (vectors) => run({ task: "write", vectors }),
     async read(vectors) {
